@@ -1,0 +1,65 @@
+"""Text of a client's frame → operation, or the ChatError that says what is wrong with it."""
+
+import re
+from typing import NoReturn
+
+import msgspec
+
+from chat.protocol.errors import ChatError
+from chat.protocol.operations import AnyOperation, Operation, PromptSend
+
+FRAME_BYTES = 65_536
+
+_decoder = msgspec.json.Decoder(AnyOperation)
+_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+# The id of a frame that cannot be decoded whole, so that the client can still tell which one it was.
+_ID = re.compile(r'"id"\s*:\s*"((?:[^"\\]|\\.){1,64})"')
+
+
+def decode(text: str, *, prompt_chars: int) -> Operation:
+    """Raises ChatError: too_large, bad_json or bad_frame."""
+    if len(text) > FRAME_BYTES or (not text.isascii() and len(text.encode(errors="replace")) > FRAME_BYTES):
+        raise ChatError("too_large", f"A frame may hold at most {FRAME_BYTES} bytes. Send less at once.")
+    try:
+        operation: Operation = _decoder.decode(text)
+    except msgspec.ValidationError as error:
+        _refuse(str(error))
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise ChatError("bad_json", "The frame is not JSON. Send one JSON object a frame, as text.") from None
+    if isinstance(operation, PromptSend):
+        check_prompt(operation.text, prompt_chars)
+    return operation
+
+
+def check_prompt(text: str, most: int) -> None:
+    if not text.strip():
+        raise ChatError("bad_frame", "The prompt is empty. Write something in `text`.", field="text")
+    if len(text) > most:
+        raise ChatError("too_large", f"A prompt may hold at most {most:,} characters, this one has {len(text):,}.")
+    if "\0" in text:
+        raise ChatError("bad_frame", "The prompt holds a NUL character, which cannot be stored.", field="text")
+
+
+def id_of(text: str) -> str | None:
+    """The `id` of a frame that was refused, as far as it can be found."""
+    try:
+        found = msgspec.json.decode(text[:FRAME_BYTES], type=_OnlyId).id
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        match = _ID.search(text[:FRAME_BYTES])
+        found = match[1] if match else None
+    return found if found and len(found) <= 64 else None
+
+
+class _OnlyId(msgspec.Struct):
+    id: str | None = None
+
+
+def _refuse(reason: str) -> NoReturn:
+    match = _PATH.search(reason)
+    field = match[1] if match else None
+    if "missing required field" in reason:
+        field = reason.split("`")[1]
+    elif "Invalid value" in reason and field == "type":
+        raise ChatError("bad_frame", "Unknown `type`: see docs/protocol.md for the operations.", field="type") from None
+    what = reason.split(" - at ")[0]
+    raise ChatError("bad_frame", f"{what}. See docs/protocol.md for this operation.", field=field or None) from None
