@@ -1,0 +1,15 @@
+from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
+
+
+class ChatConfig(AppConfig):
+    name = "chat"
+    verbose_name = "Chat"
+
+    def ready(self) -> None:
+        from chat import checks  # noqa: F401, PLC0415  registers the system checks, which need loaded settings
+
+
+class ChatAdminConfig(AdminConfig):
+    default = False
+    default_site = "chat.admin.site.ChatAdminSite"

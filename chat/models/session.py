@@ -1,0 +1,48 @@
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from chat.models.ids import new_id
+
+
+class ChatSession(models.Model):
+    """One conversation: a tree of messages, owned by a user or by a guest."""
+
+    class TitledBy(models.TextChoices):
+        PROMPT = "prompt", "first words of the prompt"
+        MODEL = "model", "the model"
+        USER = "user", "the user"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="chat_sessions", db_index=False
+    )
+    guest = models.CharField(max_length=40, blank=True, help_text="The guest's secret id, kept in its cookie session.")
+    title = models.CharField(max_length=200, blank=True)
+    titled_by = models.CharField(max_length=8, choices=TitledBy, default=TitledBy.PROMPT)
+    model = models.CharField(max_length=200, blank=True)
+    system_prompt = models.TextField(blank=True)
+    active_leaf = models.ForeignKey(
+        "chat.Message", models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
+    archived = models.BooleanField(default=False)
+    created = models.DateTimeField(auto_now_add=True)
+    updated = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = "chat session"
+        constraints = [
+            models.CheckConstraint(
+                name="chatsession_one_owner", condition=Q(owner=None) ^ Q(guest=""), violation_error_message="one owner"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["owner", "archived", "-updated"], name="chatsession_of_owner"),
+            models.Index(fields=["guest", "archived", "-updated"], name="chatsession_of_guest", condition=~Q(guest="")),
+            models.Index(fields=["-updated"], name="chatsession_updated"),
+            models.Index(fields=["created"], name="chatsession_created"),
+            models.Index(fields=["-updated"], name="chatsession_archived", condition=Q(archived=True)),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or "Untitled"

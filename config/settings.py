@@ -1,0 +1,168 @@
+"""Every setting, from the environment or `.env` (the list with defaults: .env.example)."""
+
+from datetime import timedelta
+
+from config import environment as e
+
+BASE_DIR = e.BASE_DIR
+DATA_DIR = e.data_folder("CHAT_DATA_DIR", BASE_DIR / "var")
+
+DEBUG = e.switch("DEBUG", False)
+SECRET_KEY_GIVEN = bool(e.text("SECRET_KEY"))
+SECRET_KEY = e.secret_key(DATA_DIR)
+HOST = e.text("HOST", "127.0.0.1")
+PORT = e.whole("PORT", 8000, least=1, most=65_535)
+ALLOWED_HOSTS = e.names("ALLOWED_HOSTS", sorted({"localhost", "127.0.0.1", "[::1]", HOST}))
+ALLOWED_ORIGINS = e.origins("ALLOWED_ORIGINS", [f"http://localhost:{PORT}", f"http://127.0.0.1:{PORT}"])
+CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+HTTPS = all(origin.startswith("https://") for origin in ALLOWED_ORIGINS)
+
+DATABASE_URL = e.text("DATABASE_URL")
+REDIS_URL = e.url("REDIS_URL", {"redis", "rediss", "unix"})
+# The embedded default: one process, SQLite, nothing else to start.
+EMBEDDED = not DATABASE_URL and not REDIS_URL
+
+INSTALLED_APPS = [
+    "daphne",  # before staticfiles: it brings the ASGI runserver
+    "chat.apps.ChatConfig",
+    "chat.apps.ChatAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "channels",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "chat.web.policy.ContentSecurityPolicy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Storage --------------------------------------------------------------------------------------------------------------
+DATABASES = {"default": e.database("DATABASE_URL", DATA_DIR / "db.sqlite3")}
+DATABASES["default"]["ATOMIC_REQUESTS"] = False
+if "sqlite" in str(DATABASES["default"]["ENGINE"]):
+    DATABASES["default"]["OPTIONS"] = {
+        # A transaction takes the write lock when it begins: upgrading a read later fails at once, ignoring the timeout.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;",
+    }
+    # A file, since the tests read and write from several threads.
+    DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
+else:
+    # Without a pool every call from a new thread opens a connection: 5 ms instead of 0.4.
+    DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 2, "max_size": 20, "timeout": 5}}
+DATABASES["default"]["CONN_MAX_AGE"] = 0
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+if REDIS_URL:
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None, "max_connections": 1000}]},
+        },
+    }
+else:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+# Chat -----------------------------------------------------------------------------------------------------------------
+OPENAI_API_KEY = e.text("OPENAI_API_KEY")
+OPENAI_BASE_URL = e.url("OPENAI_BASE_URL", {"http", "https"})
+CHAT_MODELS = e.names("CHAT_MODELS")
+CHAT_CONTEXT_TOKENS = e.whole("CHAT_CONTEXT_TOKENS", 128_000, least=256)
+CHAT_SYSTEM_PROMPT = e.text("CHAT_SYSTEM_PROMPT")
+CHAT_AUTO_TITLE = e.switch("CHAT_AUTO_TITLE", True)
+CHAT_GUESTS = e.switch("CHAT_GUESTS", EMBEDDED)
+CHAT_SIGN_UP = e.switch("CHAT_SIGN_UP", EMBEDDED)
+
+CHAT_CONNECT_TIMEOUT = e.seconds("CHAT_CONNECT_TIMEOUT", 10)
+CHAT_FIRST_TOKEN_TIMEOUT = e.seconds("CHAT_FIRST_TOKEN_TIMEOUT", 60)
+CHAT_IDLE_TIMEOUT = e.seconds("CHAT_IDLE_TIMEOUT", 60)
+CHAT_TOTAL_TIMEOUT = e.seconds("CHAT_TOTAL_TIMEOUT", 900)
+CHAT_ACK_TIMEOUT = e.seconds("CHAT_ACK_TIMEOUT", 30)
+CHAT_STORAGE_TIMEOUT = e.seconds("CHAT_STORAGE_TIMEOUT", 30)
+
+CHAT_WORKER = e.switch("CHAT_WORKER", not REDIS_URL)
+CHAT_WORKER_RUNS = e.whole("CHAT_WORKER_RUNS", 1000, least=1)
+CHAT_MAX_ATTEMPTS = e.whole("CHAT_MAX_ATTEMPTS", 2, least=1)
+CHAT_LEASE_SECONDS = e.seconds("CHAT_LEASE_SECONDS", 10)
+
+CHAT_PROMPTS_PER_MINUTE = e.whole("CHAT_PROMPTS_PER_MINUTE", 60, least=1)
+CHAT_RUNS_PER_USER = e.whole("CHAT_RUNS_PER_USER", 5, least=1)
+CHAT_OPERATIONS_PER_SECOND = e.whole("CHAT_OPERATIONS_PER_SECOND", 50, least=1)
+CHAT_SOCKETS_PER_USER = e.whole("CHAT_SOCKETS_PER_USER", 20, least=1)
+CHAT_PROMPT_CHARS = e.whole("CHAT_PROMPT_CHARS", 32_000, least=1, most=60_000)
+
+# Sign-in and security -------------------------------------------------------------------------------------------------
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "chat"
+LOGOUT_REDIRECT_URL = "chat"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+SESSION_COOKIE_AGE = int(timedelta(days=30).total_seconds())
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_HSTS_SECONDS = int(timedelta(days=30).total_seconds()) if HTTPS else 0
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+if e.switch("TRUST_PROXY", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# Files, language, logs ------------------------------------------------------------------------------------------------
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# Served from the source folders: no collectstatic step between a clone and the first page.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 0 if DEBUG else 60
+LANGUAGE_CODE = "en"
+USE_I18N = True
+TIME_ZONE = e.text("TIME_ZONE", "UTC")
+USE_TZ = True
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "chat": {"level": e.text("LOG_LEVEL", "INFO").upper()},
+        # Its lines repeat request lines, which may hold a prompt (GET /api/stream).
+        "django.channels.server": {"level": "ERROR"},
+    },
+}
