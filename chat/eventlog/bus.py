@@ -1,0 +1,46 @@
+from collections.abc import Sequence
+from typing import Protocol
+
+from chat.protocol.events import Event
+
+
+class Subscriber(Protocol):
+    def take(self, events: Sequence[Event]) -> None:
+        """A batch that was just committed."""
+
+    def reach(self, top: int) -> None:
+        """The log is known to hold events up to seq `top`."""
+
+
+class Bus:
+    """Carries batches that are already in the log to who follows the run, within one process.
+
+    A batch is a hint with a payload: a follower takes it only if it continues at its next seq and reads the log
+    otherwise, so a lost, repeated or reordered hint costs time, never text.
+    """
+
+    def __init__(self) -> None:
+        self._subscribers: dict[str, list[Subscriber]] = {}
+
+    def subscribe(self, run: str, subscriber: Subscriber) -> None:
+        self._subscribers.setdefault(run, []).append(subscriber)
+
+    def unsubscribe(self, run: str, subscriber: Subscriber) -> None:
+        subscribers = self._subscribers.get(run, [])
+        if subscriber in subscribers:
+            subscribers.remove(subscriber)
+        if not subscribers:
+            self._subscribers.pop(run, None)
+
+    def publish(self, run: str, events: Sequence[Event]) -> None:
+        # A copy: a subscriber may leave while it is told.
+        for subscriber in tuple(self._subscribers.get(run, ())):
+            subscriber.take(events)
+
+    def reach(self, run: str, top: int) -> None:
+        for subscriber in tuple(self._subscribers.get(run, ())):
+            subscriber.reach(top)
+
+    @property
+    def followed(self) -> list[str]:
+        return list(self._subscribers)

@@ -1,0 +1,33 @@
+"""Reading a run's log. SQL is the truth; these are plain queries for any thread with a connection."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.db.models import Max, Min
+
+from chat.models import RunEvent
+from chat.protocol.events import Event
+
+PAGE = 500
+
+
+def read(run: UUID, after: int, most: int = PAGE) -> list[Event]:
+    """The events after seq `after`, in order, at most `most`."""
+    rows = RunEvent.objects.filter(run_id=run, seq__gt=after).order_by("seq")
+    return [Event(*row) for row in rows.values_list("seq", "type", "data")[:most]]
+
+
+def read_all(run: UUID) -> list[Event]:
+    rows = RunEvent.objects.filter(run_id=run).order_by("seq")
+    return [Event(*row) for row in rows.values_list("seq", "type", "data")]
+
+
+def span(run: UUID) -> tuple[int, int]:
+    """First and last seq of what the log holds; (0, 0) if it holds nothing."""
+    found = RunEvent.objects.filter(run_id=run).aggregate(first=Min("seq"), last=Max("seq"))
+    return found["first"] or 0, found["last"] or 0
+
+
+def tops(runs: Iterable[UUID]) -> dict[UUID, int]:
+    rows = RunEvent.objects.filter(run_id__in=list(runs)).values("run_id").annotate(top=Max("seq"))
+    return dict(rows.values_list("run_id", "top"))

@@ -1,0 +1,173 @@
+"""The log writer: one a process, with its own thread and its own database connection.
+
+Group commit: whatever gathered while the last commit ran is the next batch, so an idle system commits at once and a
+busy one amortises. A batch is handed to `published` only after its commit: nothing is shown that is not stored.
+
+All writes of the engine go through this thread, the rare ones as jobs (`call`). SQLite has one writer at a time anyway,
+and a second thread that waits for its lock sleeps in growing steps, which would show as pauses in every stream.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from django.db import DatabaseError, InterfaceError, connection, connections, transaction
+
+from chat.eventlog.append import BATCH_ROWS, Entry, append
+from chat.eventlog.lease import Lease
+from chat.protocol.events import Event
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# At most this many commits a second: past it, waiting for company costs less CPU than it adds latency.
+COMMIT_INTERVAL = 0.004
+
+
+class _Job:
+    def __init__(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        self.work = work
+        self.future = future
+
+
+class LogWriter:
+    """`append` and `call` belong to the event loop it was started on; `published` and `Lease.lose` run there."""
+
+    def __init__(self, published: Callable[[str, Sequence[Event]], None], *, patience: float) -> None:
+        self._published = published
+        self._patience = patience
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._entries: deque[Entry] = deque()
+        self._jobs: deque[_Job] = deque()
+        self._wake = threading.Event()
+        self._closing = False
+        self._last_commit = 0.0
+        self._thread = threading.Thread(target=self._work, name="chat-log-writer", daemon=True)
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def append(self, lease: Lease, type_: str, data: str) -> None:
+        """Queue the run's next event. The caller watches `lease.full`."""
+        lease.unflushed += 1
+        self._entries.append((lease, lease.next(type_, data)))
+        if not self._wake.is_set():
+            self._wake.set()
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function` in a transaction of its own, after all that was appended before. Raises what it raises."""
+        if self._loop is None or self._closing:
+            raise RuntimeError("The log writer is not running.")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.append(_Job(lambda: function(*args, **kwargs), future))
+        self._wake.set()
+        return await future
+
+    async def close(self) -> None:
+        """Commit what was appended, finish the jobs, end the thread."""
+        self._closing = True
+        self._wake.set()
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
+    # In the thread --------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while not (self._closing and not self._entries and not self._jobs):
+                self._wake.wait()
+                self._gather()
+                self._wake.clear()  # before the queues are read: whoever appends from now on sets it again
+                self._flush()
+                self._run_jobs()
+                if self._closing:
+                    self._wake.set()
+        finally:
+            connections.close_all()
+
+    def _gather(self) -> None:
+        rest = COMMIT_INTERVAL - (time.monotonic() - self._last_commit)
+        if rest > 0 and not self._jobs and not self._closing:
+            time.sleep(rest)
+
+    def _run_jobs(self) -> None:
+        # Only those that are here now, with a flush between any two: a burst of prompts must not hold up the streams.
+        for _ in range(len(self._jobs)):
+            job = self._jobs.popleft()
+            try:
+                with transaction.atomic():
+                    result = job.work()
+            except BaseException as error:
+                if isinstance(error, DatabaseError | InterfaceError):
+                    connection.close()
+                self._on_loop(_fail, job.future, error)
+            else:
+                self._on_loop(_resolve, job.future, result)
+            if self._entries:
+                self._flush()
+
+    def _flush(self) -> None:
+        while self._entries:
+            batch = [self._entries.popleft() for _ in range(min(len(self._entries), BATCH_ROWS))]
+            lost = self._append([entry for entry in batch if not entry[0].broken])
+            if lost is None:
+                for lease, _ in batch:
+                    lease.broken = True
+            self._last_commit = time.monotonic()
+            self._on_loop(self._committed, batch, lost)
+
+    def _append(self, batch: Sequence[Entry]) -> list[Lease] | None:
+        """The leases that were lost, or None if the batch could not be stored within the writer's patience."""
+        if not batch:
+            return []
+        give_up = time.monotonic() + self._patience
+        pause = 0.02
+        while True:
+            try:
+                return append(batch)
+            except (DatabaseError, InterfaceError) as error:
+                connection.close()
+                if time.monotonic() + pause > give_up:
+                    log.error("%d events could not be stored: %s", len(batch), error)
+                    return None
+                log.warning("The log cannot be written, next try in %.2f s: %s", pause, error)
+            time.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    def _on_loop(self, function: Callable[..., None], *args: Any) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:  # the loop is closed: nobody is left to be told, and the log has it
+            log.debug("The event loop ended before the log writer.")
+
+    # Back on the loop -----------------------------------------------------------------------------------------------
+
+    def _committed(self, batch: Sequence[Entry], lost: list[Lease] | None) -> None:
+        runs: dict[Lease, list[Event]] = {}
+        for lease, event in batch:
+            runs.setdefault(lease, []).append(event)
+        for lease, events in runs.items():
+            lease.flushed(len(events))
+            if lease.broken:
+                lease.lose("storage")
+            elif lost and lease in lost:
+                lease.lose("fenced")
+            elif lease.loss is None:
+                self._published(lease.key, events)
+
+
+def _resolve(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
