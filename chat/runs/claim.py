@@ -1,0 +1,104 @@
+"""Who executes a run: the claim, its renewal, and what happens to runs whose holder died. Database time throughout."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import F, Q, QuerySet
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
+
+from chat.eventlog import log
+from chat.models import Run
+from chat.runs.finish import Ending, Failure, end_orphan
+
+Status = Run.Status
+
+LOST = Failure(
+    "worker_lost",
+    "The server that wrote this answer stopped, and so did the one that took it over. Ask for a new answer.",
+    retryable=True,
+)
+
+
+class Claim(NamedTuple):
+    """All that executing a run needs to know. `top` is the last seq already in its log."""
+
+    run: UUID
+    session: UUID
+    message: UUID
+    requester: str
+    model: str
+    options: dict[str, Any]
+    attempt: int
+    epoch: int
+    top: int
+
+
+def lease_end() -> CombinedExpression:
+    return Now() + timedelta(seconds=settings.CHAT_LEASE_SECONDS)
+
+
+def claim_of(run: Run, top: int) -> Claim:
+    return Claim(
+        run.id, run.session_id, run.message_id, run.requester, run.model, run.options, run.attempt, run.epoch, top
+    )
+
+
+def any_waiting() -> bool:
+    """A read, so that an idle system takes no write lock every second."""
+    return _waiting().exists()
+
+
+def _waiting() -> QuerySet[Run]:
+    expired = Q(status=Status.RUNNING, lease_until__lt=Now())
+    return Run.objects.filter(Q(status=Status.QUEUED) | expired, ended=None)
+
+
+def claim_waiting(worker: str, most: int) -> tuple[list[Claim], list[Ending]]:
+    """Claim queued runs and those whose lease ran out. The second list: runs that were ended instead of tried again."""
+    claims: list[Claim] = []
+    endings: list[Ending] = []
+    for run in _waiting().order_by("created")[:most]:
+        if run.stop_requested:
+            ending = end_orphan(run, Status.STOPPED)
+        elif run.status == Status.RUNNING and run.attempt >= settings.CHAT_MAX_ATTEMPTS:
+            ending = end_orphan(run, Status.FAILED, LOST)
+        else:
+            claims += _claim(run, worker)
+            continue
+        if ending is not None:
+            endings.append(ending)
+    return claims, endings
+
+
+def _claim(run: Run, worker: str) -> list[Claim]:
+    won = Run.objects.filter(id=run.id, epoch=run.epoch, status=run.status).update(
+        status=Status.RUNNING,
+        epoch=F("epoch") + 1,
+        attempt=F("attempt") + 1,
+        lease_owner=worker,
+        lease_until=lease_end(),
+        started=Now(),
+    )
+    if not won:
+        return []  # another process got there first
+    run.epoch += 1
+    run.attempt += 1
+    return [claim_of(run, log.span(run.id)[1])]
+
+
+def renew(worker: str, held: Mapping[UUID, int]) -> set[UUID]:
+    """Extend this worker's leases; return the runs among `held` (id → epoch) that somebody asked to stop."""
+    mine = Run.objects.filter(id__in=held, status=Status.RUNNING, lease_owner=worker)
+    mine.update(lease_until=lease_end())
+    stops = mine.filter(stop_requested=True).values_list("id", "epoch")
+    return {run for run, epoch in stops if held[run] == epoch}
+
+
+def release(held: Mapping[UUID, int]) -> None:
+    """Give runs back unfinished, for the next process to go on with: a shutdown is not a crash and ends none."""
+    for run, epoch in held.items():
+        Run.objects.filter(id=run, epoch=epoch, status=Status.RUNNING).update(status=Status.QUEUED, lease_until=None)

@@ -1,0 +1,264 @@
+"""The engine of one process: its log writer, bus, provider and the runs it executes.
+
+Everything here runs on one event loop. A transport calls `start`, `follow`, `stop` and the few reads beside them.
+"""
+
+import asyncio
+import contextvars
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
+
+from chat.eventlog import Bus, LogWriter, Readers
+from chat.eventlog import log as eventlog
+from chat.models import Run
+from chat.protocol.errors import ChatError
+from chat.protocol.frames import SessionState
+from chat.protocol.operations import PromptSend
+from chat.providers.base import ModelInfo, Provider
+from chat.runs import claim as claims
+from chat.runs import follow, history, start, stop, title
+from chat.runs.claim import Claim
+from chat.runs.execute import Generation
+from chat.runs.finish import Ending
+from chat.runs.notices import Notice, RunBegan, SessionNotice, StopRun
+from chat.runs.owner import Owner
+from chat.runs.start import Accepted, AnyPrompt
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TICK = 1.0
+
+Carrier = Callable[[Notice], Awaitable[None]]
+
+
+class Engine:
+    """`worker`: whether it also executes runs of others (queued, or left by a dead process)."""
+
+    def __init__(self, provider: Provider, *, worker: bool = True, capacity: int | None = None) -> None:
+        self.provider = provider
+        self.worker = worker
+        self.capacity = settings.CHAT_WORKER_RUNS if capacity is None else capacity
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.bus = Bus()
+        self.readers = Readers()
+        self.writer = LogWriter(self.bus.publish, patience=settings.CHAT_STORAGE_TIMEOUT)
+        self.generations: dict[UUID, Generation] = {}
+        # Who hears of notices here, and who carries them to the other processes (a transport sets it).
+        self.listeners: list[Callable[[Notice], None]] = []
+        self.carrier: Carrier | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = False
+
+    async def open(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.writer.start()
+        self._spawn(self._tick_for_ever())
+
+    async def close(self) -> None:
+        """Give unfinished runs back to be taken over, then end every task and thread."""
+        self._closing = True
+        held = self._held()
+        writing = {generation.task for generation in self.generations.values()}
+        for generation in list(self.generations.values()):
+            generation.interrupt("shutdown")
+        for task in self._tasks - writing:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if held:
+            await self.writer.call(claims.release, held)
+        await self.writer.close()
+        await asyncio.get_running_loop().run_in_executor(None, self.readers.close)
+        await self.provider.close()
+
+    # The verbs ------------------------------------------------------------------------------------------------------
+
+    async def start(self, owner: Owner, asked: AnyPrompt) -> Accepted:
+        """Store the prompt and start its run; the same id and body again give the same run. Raises ChatError."""
+        models = await self.models()
+        has_room = len(self.generations) < self.capacity and not self._closing
+        terms = start.Terms(
+            frozenset(model.id for model in models),
+            models[0].id if models else "",
+            self.name if has_room else None,
+        )
+        accepted = await self._write(start.begin, owner, asked, terms)
+        if accepted.claim is not None:
+            self._execute(accepted.claim)
+        if not accepted.repeat:
+            self._tell_of(owner, accepted, asked)
+        return accepted
+
+    async def follow(self, owner: Owner, run: UUID, after: int = 0) -> follow.Follower:
+        """Events of `run` with seq > `after`, stored ones and then live ones. Raises ChatError."""
+        follower = follow.Follower(self.bus, self.readers, run)
+        return await follower.begin(lambda: follow.beginning(owner, run, after))
+
+    async def stop(self, owner: Owner | None, run: UUID) -> None:
+        """Have the run stopped; its followers see the terminal event. Raises ChatError."""
+        ending = await self._write(stop.request, owner, run)
+        if ending is not None:
+            self.publish(ending)
+        elif run in self.generations:
+            self.generations[run].interrupt("stop")
+        else:
+            self.notify(StopRun(str(run)))
+
+    async def state(self, owner: Owner, session: UUID, before: UUID | None = None) -> SessionState:
+        return await self.readers.call(history.state, owner, session, before)
+
+    async def select_branch(self, owner: Owner, session: UUID, message: UUID) -> None:
+        leaf = await self._write(history.select, owner, session, message)
+        self.notify(SessionNotice(str(session), owner.requester, {"active": leaf}))
+
+    async def models(self) -> list[ModelInfo]:
+        return await self.provider.models()
+
+    async def window(self, model: str) -> int:
+        for known in await self.models():
+            if known.id == model:
+                return known.context_tokens
+        return int(settings.CHAT_CONTEXT_TOKENS)
+
+    async def _write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Once more after an error of the database: of two prompts with one key, the loser finds the winner's run."""
+        for last_try in (False, True):
+            try:
+                return await self.writer.call(function, *args, **kwargs)
+            except (DatabaseError, InterfaceError):
+                if last_try:
+                    log.exception("the database refused a write")
+                    raise ChatError(
+                        "unavailable", "The database cannot be written right now. Try again soon."
+                    ) from None
+        raise AssertionError("unreachable")
+
+    # Notices --------------------------------------------------------------------------------------------------------
+
+    def notify(self, notice: Notice) -> None:
+        """Tell every process, this one included."""
+        if self.carrier is None:
+            self.heard(notice)
+        else:
+            self._spawn(self._carry(self.carrier, notice))
+
+    def notify_from_thread(self, notice: Notice) -> None:
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self.notify, notice)
+
+    def heard(self, notice: Notice) -> None:
+        if isinstance(notice, StopRun):
+            generation = self.generations.get(UUID(notice.run))
+            if generation is not None:
+                generation.interrupt("stop")
+        for listener in list(self.listeners):
+            listener(notice)
+
+    async def _carry(self, carrier: Carrier, notice: Notice) -> None:
+        try:
+            await carrier(notice)
+        except Exception:
+            # The others find out by polling; those on this process need not wait.
+            log.exception("a notice could not be sent")
+            self.heard(notice)
+
+    def _tell_of(self, owner: Owner, accepted: Accepted, asked: AnyPrompt) -> None:
+        session = str(accepted.session)
+        changes: dict[str, str | bool | None] = {"active": str(accepted.message)}
+        if isinstance(asked, PromptSend) and asked.session is None:
+            changes["title"] = start.first_words(asked.text)
+        self.notify(RunBegan(session, str(accepted.run)))
+        self.notify(SessionNotice(session, owner.requester, changes))
+
+    # Executing ------------------------------------------------------------------------------------------------------
+
+    def _execute(self, claim: Claim) -> None:
+        generation = Generation(self, claim)
+        self.generations[claim.run] = generation
+        # A context of its own: the run must not inherit what belongs to the request that started it.
+        generation.task = self._spawn(self._generate(generation), contextvars.Context())
+
+    async def _generate(self, generation: Generation) -> None:
+        try:
+            await generation.run()
+        except Exception:
+            # Its end could not be written: the lease runs out, and whoever takes over finds the log as it is.
+            log.exception("run %s could not be ended", generation.claim.run)
+        finally:
+            if self.generations.get(generation.claim.run) is generation:
+                del self.generations[generation.claim.run]
+
+    def ended(self, claim: Claim, ending: Ending, status: Run.Status) -> None:
+        self.publish(ending)
+        if status == Run.Status.COMPLETED and settings.CHAT_AUTO_TITLE and not self._closing:
+            self._spawn(self._title(claim))
+
+    def publish(self, ending: Ending) -> None:
+        self.bus.publish(str(ending.run), [ending.event])
+
+    async def _title(self, claim: Claim) -> None:
+        turns = await self.readers.call(title.first_exchange, claim.session)
+        if turns is None:
+            return
+        suggested = await title.suggest(self.provider, claim.model, turns)
+        stored = bool(suggested) and await self.writer.call(title.store, claim.session, suggested)
+        if stored:
+            self.notify(SessionNotice(str(claim.session), claim.requester, {"title": suggested}))
+
+    # Once a second --------------------------------------------------------------------------------------------------
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            begun = time.monotonic()
+            for work in (self._renew, self._claim, self._poll):
+                try:
+                    await work()
+                except (DatabaseError, InterfaceError) as error:
+                    log.warning("%s: %s", work.__name__.strip("_"), error)
+                except Exception:
+                    log.exception("the engine's tick failed")
+            await asyncio.sleep(max(0.05, TICK - (time.monotonic() - begun)))
+
+    def _held(self) -> dict[UUID, int]:
+        return {run: generation.claim.epoch for run, generation in self.generations.items()}
+
+    async def _renew(self) -> None:
+        held = self._held()
+        for run in await self.writer.call(claims.renew, self.name, held) if held else ():
+            if run in self.generations:
+                self.generations[run].interrupt("stop")
+
+    async def _claim(self) -> None:
+        room = self.capacity - len(self.generations)
+        if not self.worker or room <= 0 or not await self.readers.call(claims.any_waiting):
+            return
+        claimed, endings = await self.writer.call(claims.claim_waiting, self.name, room)
+        for claim in claimed:
+            self._execute(claim)
+        for ending in endings:
+            self.publish(ending)
+
+    async def _poll(self) -> None:
+        """Runs followed here and executed elsewhere: the log says how far they are, should every hint be lost."""
+        elsewhere = [UUID(key) for key in self.bus.followed if UUID(key) not in self.generations]
+        tops = await self.readers.call(eventlog.tops, elsewhere) if elsewhere else {}
+        for run, top in tops.items():
+            self.bus.reach(str(run), top)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any], context: contextvars.Context | None = None) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        self._tasks.add(task)  # the loop itself keeps only weak references
+        task.add_done_callback(self._tasks.discard)
+        return task

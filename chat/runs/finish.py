@@ -1,0 +1,135 @@
+"""How a run ends: final text, status, usage and the terminal event in one transaction, at most once."""
+
+import hashlib
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from chat.eventlog import log
+from chat.models import ChatSession, Message, Run, RunEvent
+from chat.protocol.answer import Answer, text_of
+from chat.protocol.events import Event, Part, RunEnded, RunError, Timing, UsageReport, encode_data
+from chat.runs.tokens import estimate_tokens
+
+Status = Run.Status
+
+_EVENT_OF = {Status.COMPLETED: "run.completed", Status.STOPPED: "run.stopped", Status.FAILED: "run.failed"}
+_MESSAGE_OF = {
+    Status.COMPLETED: Message.Status.DONE,
+    Status.STOPPED: Message.Status.STOPPED,
+    Status.FAILED: Message.Status.FAILED,
+}
+
+
+class Failure(NamedTuple):
+    """Why a run failed. `detail` is for operators only."""
+
+    code: str
+    message: str
+    retryable: bool
+    status: int | None = None
+    request_id: str = ""
+    detail: str = ""
+
+
+class Outcome(NamedTuple):
+    """How an attempt went, as its executing task knows it."""
+
+    status: Run.Status
+    parts: list[Part]
+    seq: int  # of the last event it appended
+    usage: UsageReport
+    timing: Timing
+    finish_reason: str = ""
+    failure: Failure | None = None
+    request_id: str = ""
+    retries: int = 0
+
+
+class Ending(NamedTuple):
+    """A run that ended, with its terminal event to publish."""
+
+    run: UUID
+    event: Event
+
+
+def end(run: UUID, epoch: int, outcome: Outcome) -> Ending | None:
+    """End the run if nobody else did and `epoch` is still its newest; None: it was too late."""
+    won = Run.objects.filter(id=run, epoch=epoch, status=Status.RUNNING).update(
+        status=outcome.status, ended=Now(), lease_until=None
+    )
+    return _write(run, outcome) if won else None
+
+
+def end_orphan(run: Run, status: Run.Status, failure: Failure | None = None) -> Ending | None:
+    """End a run that nobody executes, with what its log holds."""
+    won = Run.objects.filter(id=run.id, epoch=run.epoch, status=run.status).update(
+        status=status, ended=Now(), lease_until=None, epoch=F("epoch") + 1
+    )
+    if not won:
+        return None
+    answer = Answer().apply(log.read_all(run.id))
+    usage = UsageReport(input_tokens=run.input_tokens or 0, output_tokens=estimate_tokens(answer.text), estimated=True)
+    timing = Timing(first_token_ms=run.first_token_ms, total_ms=0)
+    return _write(run.id, Outcome(status, answer.parts, answer.seq, usage, timing, failure=failure))
+
+
+def _write(run_id: UUID, outcome: Outcome) -> Ending:
+    run = Run.objects.only("id", "message_id", "session_id").get(id=run_id)
+    top = log.span(run_id)[1]
+    parts = outcome.parts
+    if top != outcome.seq:
+        # Some events could not be stored: the log, not our memory, is what was shown.
+        parts = Answer().apply(log.read_all(run_id)).parts
+    text = text_of(parts)
+    event = Event(top + 1, _EVENT_OF[outcome.status], encode_data(_ended(str(run.message_id), text, outcome)))
+    RunEvent(run_id=run_id, seq=event.seq, type=event.type, data=event.data).save(force_insert=True)
+    Run.objects.filter(id=run_id).update(**_columns(outcome))
+    Message.objects.filter(id=run.message_id).update(parts=parts, text=text, status=_MESSAGE_OF[outcome.status])
+    ChatSession.objects.filter(id=run.session_id).update(updated=Now())
+    return Ending(run_id, event)
+
+
+def _ended(message: str, text: str, outcome: Outcome) -> RunEnded:
+    failure = outcome.failure
+    return RunEnded(
+        message=message,
+        usage=outcome.usage,
+        timing=outcome.timing,
+        text_length=len(text),
+        text_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        finish_reason=outcome.finish_reason or None,  # type: ignore[arg-type]
+        error=failure
+        and RunError(
+            code=failure.code,
+            message=failure.message,
+            retryable=failure.retryable,
+            status=failure.status,
+            request_id=failure.request_id or None,
+        ),
+    )
+
+
+def _columns(outcome: Outcome) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        "finish_reason": outcome.finish_reason,
+        "input_tokens": outcome.usage.input_tokens,
+        "output_tokens": outcome.usage.output_tokens,
+        "reasoning_tokens": outcome.usage.reasoning_tokens,
+        "usage_estimated": outcome.usage.estimated,
+        "first_token_ms": outcome.timing.first_token_ms,
+        "total_ms": outcome.timing.total_ms,
+        "request_id": outcome.request_id[:200],
+        "retries": outcome.retries,
+    }
+    if failure := outcome.failure:
+        columns |= {
+            "error_code": failure.code,
+            "error_message": failure.message[:500],
+            "error_retryable": failure.retryable,
+            "error_status": failure.status,
+            "error_detail": failure.detail,
+        }
+    return columns

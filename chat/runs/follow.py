@@ -1,0 +1,154 @@
+"""Reads a run: what is in the log after an offset, then what is appended, without a gap, a repeat or another order.
+
+The log is the truth and the bus a hint. A follower subscribes first and reads the log second, so that nothing falls
+between; what the bus brings is taken only if it continues at the next seq, anything else makes it read the log.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from chat.eventlog import Bus, Readers, log
+from chat.models import Run
+from chat.protocol.answer import Answer
+from chat.protocol.errors import ChatError
+from chat.protocol.events import TERMINAL, Event
+from chat.protocol.frames import Snapshot
+from chat.runs.owner import Owner
+
+# A follower that does not keep up holds this many events; beyond, the log is its buffer.
+PENDING_EVENTS = 256
+
+
+class Beginning(NamedTuple):
+    position: int
+    top: int
+    snapshot: Snapshot | None = None
+
+
+class Follower:
+    """Iterate over it: a Snapshot at most once and first, then lists of events; ends after the terminal event.
+
+    Close it (`close`) when you stop before that. Used on one event loop, by one reader.
+    """
+
+    def __init__(self, bus: Bus, readers: Readers, run: UUID) -> None:
+        self.run = run
+        self.key = str(run)
+        self.position = 0
+        self._bus = bus
+        self._readers = readers
+        self._snapshot: Snapshot | None = None
+        self._pending: list[Event] = []
+        self._top = 0  # the highest seq known to be in the log
+        self._reading = True
+        self._done = False
+        self._wake: asyncio.Future[None] | None = None
+        bus.subscribe(self.key, self)
+
+    async def begin(self, beginning: Callable[[], Beginning]) -> "Follower":
+        """Find the place to start from; raises what `beginning` raises."""
+        try:
+            self.position, top, self._snapshot = await self._readers.call(beginning)
+        except BaseException:
+            self.close()
+            raise
+        self._top = max(self._top, top)
+        self._reading = False
+        return self
+
+    def close(self) -> None:
+        self._done = True
+        self._bus.unsubscribe(self.key, self)
+
+    def __aiter__(self) -> "Follower":
+        return self
+
+    async def __anext__(self) -> Snapshot | list[Event]:
+        if self._snapshot is not None:
+            snapshot, self._snapshot = self._snapshot, None
+            return snapshot
+        while not self._done:
+            if self._pending:
+                batch, self._pending = self._pending, []
+                return self._advance(batch)
+            if self._top > self.position:
+                if batch := await self._read():
+                    return self._advance(batch)
+            else:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+        raise StopAsyncIteration
+
+    async def _read(self) -> list[Event]:
+        self._reading = True
+        try:
+            events = await self._readers.call(log.read, self.run, self.position)
+        finally:
+            self._reading = False
+        if not events:
+            self._top = self.position  # the events were trimmed away; the terminal one never is
+        return events
+
+    def _advance(self, batch: list[Event]) -> list[Event]:
+        self.position = batch[-1].seq
+        if batch[-1].type in TERMINAL:
+            self.close()
+        return batch
+
+    # Called by the bus ----------------------------------------------------------------------------------------------
+
+    def take(self, events: Sequence[Event]) -> None:
+        last = self._pending[-1].seq if self._pending else self.position
+        if events[0].seq == last + 1 and not self._reading and len(self._pending) < PENDING_EVENTS:
+            self._pending.extend(events)
+        elif events[-1].seq > last:
+            # Behind, or joining: the log has it. What is pending is dropped with it, it will be read again.
+            self._pending.clear()
+        self.reach(events[-1].seq)
+
+    def reach(self, top: int) -> None:
+        self._top = max(self._top, top)
+        if self._wake is not None and not self._wake.done() and self._top > self.position:
+            self._wake.set_result(None)
+
+
+def beginning(owner: Owner, run: UUID, after: int) -> Beginning:
+    """Where following `run` after seq `after` starts. Raises ChatError: not_found, bad_offset."""
+    owner.run(run)
+    first, top = log.span(run)
+    if after > top:
+        raise ChatError("bad_offset", f"This run has events up to {top}: follow it after {top} or less.", top=top)
+    if first > after + 1:
+        state = snapshot(run)  # the log was trimmed
+        return Beginning(state.seq, top, state)
+    return Beginning(after, top)
+
+
+def snapshot(run_id: UUID) -> Snapshot:
+    """The run as of its newest event; of an ended run as of the one before the terminal event, which it never swallows.
+
+    An ended run is read from its message, so it can be had after the log was trimmed.
+    """
+    run = Run.objects.select_related("message").get(id=run_id)
+    if run.ended is not None:
+        message = run.message
+        return _snapshot(run, log.span(run_id)[1] - 1, run.attempt, message.parts, message.text)
+    events = log.read_all(run_id)
+    if events and events[-1].type in TERMINAL:
+        events.pop()  # it ended while we read
+    answer = Answer().apply(events)
+    return _snapshot(run, answer.seq, answer.attempt or run.attempt, answer.parts, answer.text)
+
+
+def _snapshot(run: Run, seq: int, attempt: int, parts: list[dict[str, object]], text: str) -> Snapshot:
+    return Snapshot(
+        run=str(run.id),
+        seq=seq,
+        message=str(run.message_id),
+        status=run.status,
+        attempt=attempt,
+        parts=parts,
+        text=text,
+    )

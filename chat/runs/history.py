@@ -1,0 +1,113 @@
+"""What a chat session holds, as its clients see it."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models.functions import Now
+
+from chat.models import ChatSession, Message, Run
+from chat.protocol.errors import ChatError
+from chat.protocol.frames import MessageState, SessionInfo, SessionState, Snapshot
+from chat.runs import tree
+from chat.runs.follow import snapshot
+from chat.runs.owner import Owner
+
+PAGE = 50
+
+
+def state(owner: Owner, session_id: UUID, before: UUID | None = None) -> SessionState:
+    """The newest page of the active branch, or the one before message `before`, and the runs that are not ended."""
+    session = owner.session(session_id)
+    # The runs first: their events follow from these snapshots on, so what is read later may only be newer.
+    running = [snapshot(run) for run in active_runs(session)] if before is None else []
+    messages, more = branch(session, before, snapshots=running)
+    return SessionState(session=info(session), messages=messages, more=more, runs=running)
+
+
+def active_runs(session: ChatSession) -> list[UUID]:
+    return list(Run.objects.filter(session=session, ended=None).order_by("created").values_list("id", flat=True))
+
+
+def branch(
+    session: ChatSession,
+    before: UUID | None = None,
+    most: int = PAGE,
+    snapshots: list[Snapshot] | None = None,
+) -> tuple[list[MessageState], str | None]:
+    """A page of the active branch, oldest first, and the cursor of the page before it (None: there is none)."""
+    if before is None:
+        ids = tree.path(session.active_leaf_id, most + 1) if session.active_leaf_id else []
+    else:
+        if not Message.objects.filter(id=before, session=session).exists():
+            raise ChatError("not_found", "There is no such message in this chat session.", field="before")
+        ids = tree.path(before, most + 2)[1:]
+    more = str(ids[most - 1]) if len(ids) > most else None
+    ids = ids[:most]
+    found = {message.id: message for message in Message.objects.filter(id__in=ids).select_related("run")}
+    messages = [found[id_] for id_ in reversed(ids) if id_ in found]
+    families = tree.siblings(session.id, {message.parent_id for message in messages})
+    live = {state.message: state for state in snapshots or []}
+    return [_message(message, families, live) for message in messages], more
+
+
+def select(owner: Owner, session_id: UUID, message_id: UUID) -> str:
+    """Make the branch through the message the active one; the id of its leaf."""
+    session = owner.session(session_id)
+    if not Message.objects.filter(id=message_id, session=session).exists():
+        raise ChatError("not_found", "There is no such message in this chat session.", field="message")
+    leaf = tree.newest_leaf(message_id)
+    ChatSession.objects.filter(id=session.id).update(active_leaf=leaf, updated=Now())
+    return str(leaf)
+
+
+def info(session: ChatSession) -> SessionInfo:
+    return SessionInfo(
+        id=str(session.id),
+        title=session.title,
+        model=session.model,
+        system=session.system_prompt,
+        active=str(session.active_leaf_id) if session.active_leaf_id else None,
+        archived=session.archived,
+        created=session.created.isoformat(),
+        updated=session.updated.isoformat(),
+    )
+
+
+def _message(message: Message, families: dict[UUID | None, list[str]], live: dict[str, Snapshot]) -> MessageState:
+    run: Run | None = getattr(message, "run", None)
+    parts, text = message.parts, message.text
+    if message.status == Message.Status.STREAMING and run is not None:
+        shown = live.get(str(message.id)) or snapshot(run.id)
+        parts, text = shown.parts, shown.text
+    return MessageState(
+        id=str(message.id),
+        role=message.role,
+        parent=str(message.parent_id) if message.parent_id else None,
+        siblings=families.get(message.parent_id, [str(message.id)]),
+        parts=parts,
+        text=text,
+        status=message.status,
+        created=message.created.isoformat(),
+        run=str(run.id) if run else None,
+        model=message.model or None,
+        usage=_usage(run),
+        error=_error(run),
+    )
+
+
+def _usage(run: Run | None) -> dict[str, Any] | None:
+    if run is None or run.ended is None or run.output_tokens is None:
+        return None
+    return {
+        "input_tokens": run.input_tokens,
+        "output_tokens": run.output_tokens,
+        "reasoning_tokens": run.reasoning_tokens,
+        "cost_usd": None,
+        "estimated": run.usage_estimated,
+    }
+
+
+def _error(run: Run | None) -> dict[str, Any] | None:
+    if run is None or not run.error_code:
+        return None
+    return {"code": run.error_code, "message": run.error_message, "retryable": run.error_retryable}

@@ -1,0 +1,183 @@
+"""Starts a run: one transaction that finds what the same key started before, or inserts prompt, answer and run."""
+
+import hashlib
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+from django.db.models.functions import Now
+
+from chat.models import ChatSession, Message, Run
+from chat.models.ids import new_id
+from chat.protocol.errors import ChatError
+from chat.protocol.operations import MessageRegenerate, Options, PromptSend
+from chat.runs import tree
+from chat.runs.claim import Claim, claim_of, lease_end
+from chat.runs.owner import Owner, not_found
+
+IDEMPOTENCY = timedelta(hours=24)
+TITLE_CHARS = 60
+
+AnyPrompt = PromptSend | MessageRegenerate
+
+
+class Accepted(NamedTuple):
+    """What a prompt became. `claim` is there when this very process is to execute the run."""
+
+    session: UUID
+    user_message: UUID
+    message: UUID
+    run: UUID
+    repeat: bool = False
+    claim: Claim | None = None
+
+
+class Terms(NamedTuple):
+    """What `begin` has to know and cannot look up in the database."""
+
+    models: frozenset[str]
+    default_model: str
+    worker: str | None  # claims the run at once, in the name of this worker
+
+
+def begin(owner: Owner, asked: AnyPrompt, terms: Terms) -> Accepted:
+    """Raises ChatError. Runs inside a transaction; SQLite has one writer, elsewhere the chat session is locked."""
+    fingerprint = _fingerprint(asked)
+    if asked.id and (earlier := _earlier(owner, asked.id, fingerprint)):
+        return earlier
+    _check_limits(owner)
+    if isinstance(asked, MessageRegenerate):
+        session, prompt = _prompt_of(owner, asked.message)
+    else:
+        session, prompt = _new_prompt(owner, asked)
+    answer = Message(session=session, parent=prompt, role=Message.Role.ASSISTANT, status=Message.Status.STREAMING)
+    answer.model = _model(asked.model or session.model, asked.model, terms)
+    answer.save(force_insert=True)
+    run = _run(owner, asked, answer, fingerprint, terms.worker)
+    ChatSession.objects.filter(id=session.id).update(
+        active_leaf=answer, updated=Now(), **({"model": asked.model} if asked.model else {})
+    )
+    claim = claim_of(run, top=0) if terms.worker else None
+    return Accepted(session.id, prompt.id, answer.id, run.id, claim=claim)
+
+
+def _fingerprint(asked: AnyPrompt) -> str:
+    body = msgspec.structs.replace(asked, id=None)
+    return hashlib.sha256(msgspec.json.encode(body)).hexdigest()
+
+
+def _earlier(owner: Owner, key: str, fingerprint: str) -> Accepted | None:
+    runs = Run.objects.filter(requester=owner.requester, idempotency_key=key)
+    if runs.filter(created__lt=Now() - IDEMPOTENCY).update(idempotency_key=None):
+        return None
+    run = runs.select_related("message").first()
+    if run is None:
+        return None
+    if run.fingerprint != fingerprint:
+        raise ChatError("conflict", "This id was used for another prompt. Send every new prompt with an id of its own.")
+    assert run.message.parent_id is not None
+    return Accepted(run.session_id, run.message.parent_id, run.message_id, run.id, repeat=True)
+
+
+def _check_limits(owner: Owner) -> None:
+    mine = Run.objects.filter(requester=owner.requester)
+    if mine.filter(ended=None).count() >= settings.CHAT_RUNS_PER_USER:
+        raise ChatError(
+            "rate_limited",
+            f"{settings.CHAT_RUNS_PER_USER} answers are being written for you already. Wait for one or stop one.",
+            retry_after_s=2,
+        )
+    if mine.filter(created__gt=Now() - timedelta(minutes=1)).count() >= settings.CHAT_PROMPTS_PER_MINUTE:
+        raise ChatError(
+            "rate_limited",
+            f"More than {settings.CHAT_PROMPTS_PER_MINUTE} prompts in a minute. Wait a little, then send it again.",
+            retry_after_s=10,
+        )
+
+
+def _new_prompt(owner: Owner, asked: PromptSend) -> tuple[ChatSession, Message]:
+    if asked.session is None:
+        if isinstance(asked.parent, UUID):
+            raise ChatError("bad_frame", "`parent` needs the `session` it lies in.", field="parent")
+        session = ChatSession(owner_id=owner.user, guest=owner.guest, title=first_words(asked.text))
+        session.save(force_insert=True)
+        parent = None
+    else:
+        session = _locked(owner, asked.session)
+        parent = _parent(session, asked)
+    prompt = Message(
+        session=session,
+        parent_id=parent,
+        role=Message.Role.USER,
+        text=asked.text,
+        parts=[{"type": "text", "text": asked.text}],
+    )
+    prompt.save(force_insert=True)
+    return session, prompt
+
+
+def _locked(owner: Owner, session: UUID) -> ChatSession:
+    # Two tabs that send at once are told apart here. SQLite has no row locks and ignores this: it has one writer.
+    found = owner.sessions().select_for_update().filter(id=session).first()
+    if found is None:
+        raise not_found("chat session")
+    return found
+
+
+def _parent(session: ChatSession, asked: PromptSend) -> UUID | None:
+    if isinstance(asked.parent, UUID):
+        if not Message.objects.filter(id=asked.parent, session=session).exists():
+            raise not_found("parent message in this chat session")
+        parent: UUID | None = asked.parent
+    else:
+        parent = None if asked.parent is None else session.active_leaf_id
+    streaming = set(Run.objects.filter(session=session, ended=None).values_list("message_id", flat=True))
+    if parent and streaming and not streaming.isdisjoint(tree.path(parent)):
+        raise ChatError("busy", "An answer is still being written here. Wait for its end or stop it.", retry_after_s=1)
+    return parent
+
+
+def _prompt_of(owner: Owner, message: UUID) -> tuple[ChatSession, Message]:
+    answer = owner.message(message)
+    if answer.role != Message.Role.ASSISTANT or answer.parent_id is None:
+        raise ChatError("bad_frame", "Only an answer can be regenerated: give an assistant message.", field="message")
+    session = _locked(owner, answer.session_id)
+    return session, Message.objects.get(id=answer.parent_id)
+
+
+def _model(wanted: str, asked: str | None, terms: Terms) -> str:
+    if not terms.models or wanted in terms.models:
+        return wanted or terms.default_model
+    if asked:
+        known = ", ".join(sorted(terms.models)[:10])
+        raise ChatError("unknown_model", f"There is no model of this name here. Known are: {known}.", field="model")
+    return terms.default_model  # the chat session's own model is gone
+
+
+def _run(owner: Owner, asked: AnyPrompt, answer: Message, fingerprint: str, worker: str | None) -> Run:
+    options: dict[str, Any] = msgspec.to_builtins(asked.options) if asked.options != Options() else {}
+    run = Run(
+        id=new_id(),
+        session_id=answer.session_id,
+        message=answer,
+        requester=owner.requester,
+        idempotency_key=asked.id,
+        fingerprint=fingerprint,
+        model=answer.model,
+        options=options,
+    )
+    if worker:
+        # Claimed at birth: this process has room, so the way through the queue would only cost a second transaction.
+        run.status, run.attempt, run.epoch = Run.Status.RUNNING, 1, 1
+        run.lease_owner, run.lease_until, run.started = worker, lease_end(), Now()
+    run.save(force_insert=True)
+    return run
+
+
+def first_words(prompt: str) -> str:
+    line = " ".join(prompt.split())
+    if len(line) <= TITLE_CHARS:
+        return line
+    return line[:TITLE_CHARS].rsplit(" ", 1)[0] + "…"

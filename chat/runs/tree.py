@@ -1,0 +1,53 @@
+"""Walks a chat session's tree of messages. Recursive SQL: a path of a thousand messages is one query."""
+
+from uuid import UUID
+
+from django.db import connection
+
+from chat.models import Message
+
+LONGEST_PATH = 10_000
+
+_PATH = f"""
+WITH RECURSIVE path(id, parent_id, depth) AS (
+    SELECT id, parent_id, 0 FROM {Message._meta.db_table} WHERE id = %s
+    UNION ALL
+    SELECT m.id, m.parent_id, depth + 1
+    FROM {Message._meta.db_table} m JOIN path ON m.id = path.parent_id WHERE depth < %s
+)
+SELECT id FROM path ORDER BY depth
+"""  # noqa: S608  only the table's name is put in
+
+
+def path(leaf: UUID, most: int = LONGEST_PATH) -> list[UUID]:
+    """The ids from `leaf` up to its root, at most `most`."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PATH, [_to_db(leaf), most - 1])
+        return [_from_db(row[0]) for row in cursor.fetchall()]
+
+
+def newest_leaf(message: UUID) -> UUID:
+    """Where the branch through `message` ends, taking the newest child at every fork."""
+    while child := Message.objects.filter(parent_id=message).order_by("-id").values_list("id", flat=True).first():
+        message = child
+    return message
+
+
+def siblings(session: UUID, parents: set[UUID | None]) -> dict[UUID | None, list[str]]:
+    """The children of each of `parents`, oldest first; None stands for the first prompts."""
+    found: dict[UUID | None, list[str]] = {}
+    rows = Message.objects.filter(session_id=session)
+    wanted = rows.filter(parent_id__in=[parent for parent in parents if parent])
+    if None in parents:
+        wanted = wanted | rows.filter(parent=None)
+    for parent, id_ in wanted.order_by("id").values_list("parent_id", "id"):
+        found.setdefault(parent, []).append(str(id_))
+    return found
+
+
+def _to_db(id_: UUID) -> UUID | str:
+    return id_ if connection.features.has_native_uuid_field else id_.hex
+
+
+def _from_db(value: object) -> UUID:
+    return value if isinstance(value, UUID) else UUID(str(value))
