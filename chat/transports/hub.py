@@ -1,0 +1,130 @@
+"""The sockets of this process, and how notices of the engine reach them and the other processes.
+
+One channel of the channel layer a process, not one a socket: a notice is sent once to each process, and a socket costs
+the layer nothing. Chunks never come this way.
+"""
+
+import asyncio
+import logging
+from typing import Any, Protocol
+
+import msgspec
+from channels.layers import get_channel_layer
+
+from chat.runs.engine import Engine
+from chat.runs.notices import AccountChanged, Notice, RunBegan, SessionNotice
+from chat.transports.access import Visitor, still_valid
+
+log = logging.getLogger(__name__)
+
+GROUP = "chat.notices"
+# A socket whose sign-in ended is closed after this time even if every notice was lost.
+RECHECK_SECONDS = 45.0
+
+
+class Socket(Protocol):
+    visitor: Visitor
+
+    def run_began(self, session: str, run: str) -> None: ...
+
+    def session_changed(self, session: str, changes: dict[str, Any]) -> None: ...
+
+    def sign_out(self) -> None: ...
+
+
+class Hub:
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._layer = get_channel_layer()
+        self._sockets: dict[str, set[Socket]] = {}  # by requester
+        self._open: dict[str, set[Socket]] = {}  # by chat session
+        self._tasks: list[asyncio.Task[None]] = []
+        engine.listeners.append(self.heard)
+
+    async def open(self) -> None:
+        if self._layer is not None:
+            channel = await self._layer.new_channel()
+            await self._layer.group_add(GROUP, channel)
+            self._tasks.append(asyncio.create_task(self._receive(channel)))
+            self.engine.carrier = self._carry
+        self._tasks.append(asyncio.create_task(self._recheck_for_ever()))
+
+    async def close(self) -> None:
+        self.engine.carrier = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Sockets --------------------------------------------------------------------------------------------------------
+
+    def join(self, socket: Socket) -> None:
+        self._sockets.setdefault(socket.visitor.owner.requester, set()).add(socket)
+
+    def leave(self, socket: Socket) -> None:
+        _discard(self._sockets, socket.visitor.owner.requester, socket)
+
+    def count(self, visitor: Visitor) -> int:
+        return len(self._sockets.get(visitor.owner.requester, ()))
+
+    def open_session(self, session: str, socket: Socket) -> None:
+        self._open.setdefault(session, set()).add(socket)
+
+    def close_session(self, session: str, socket: Socket) -> None:
+        _discard(self._open, session, socket)
+
+    # Notices --------------------------------------------------------------------------------------------------------
+
+    def heard(self, notice: Notice) -> None:
+        match notice:
+            case RunBegan(session, run):
+                for socket in tuple(self._open.get(session, ())):
+                    socket.run_began(session, run)
+            case SessionNotice(session, requester, changes):
+                for socket in tuple(self._sockets.get(requester, ())):
+                    socket.session_changed(session, changes)
+            case AccountChanged(user):
+                sockets = tuple(self._sockets.get(f"user:{user}", ()))
+                self._tasks.append(asyncio.create_task(self._recheck(sockets)))
+
+    async def _carry(self, notice: Notice) -> None:
+        assert self._layer is not None
+        # One constant type: a process of an older version must not die of a notice it does not know.
+        await self._layer.group_send(GROUP, {"type": "chat.notice", "notice": msgspec.json.encode(notice).decode()})
+
+    async def _receive(self, channel: str) -> None:
+        assert self._layer is not None
+        while True:
+            try:
+                message = await self._layer.receive(channel)
+                self.engine.heard(msgspec.json.decode(message["notice"], type=Notice))
+            except msgspec.MsgspecError as error:
+                log.warning("a notice of another version: %s", error)
+            except Exception:
+                log.exception("the channel layer failed; polling goes on")
+                await asyncio.sleep(1)  # a layer that is down fails at once, every time
+
+    # Sign-ins that ended --------------------------------------------------------------------------------------------
+
+    async def _recheck_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS)
+            self._tasks = [task for task in self._tasks if not task.done()]
+            await self._recheck(tuple(socket for sockets in self._sockets.values() for socket in sockets))
+
+    async def _recheck(self, sockets: tuple[Socket, ...]) -> None:
+        for socket in sockets:
+            try:
+                valid = await self.engine.readers.call(still_valid, socket.visitor)
+            except Exception:
+                log.exception("a sign-in could not be checked; it will be again")
+                return
+            if not valid:
+                socket.sign_out()
+
+
+def _discard(sockets: dict[str, set[Socket]], key: str, socket: Socket) -> None:
+    found = sockets.get(key)
+    if found is not None:
+        found.discard(socket)
+        if not found:
+            del sockets[key]

@@ -1,0 +1,14 @@
+"""`daphne config.asgi:application` or `uvicorn config.asgi:application`."""
+
+import os
+
+from channels.routing import ProtocolTypeRouter
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+http = get_asgi_application()  # loads the apps, which all below imports
+
+from chat.routing import websocket  # noqa: E402
+from chat.transports.lifespan import Lifespan  # noqa: E402
+
+application = Lifespan(ProtocolTypeRouter({"http": http, "websocket": websocket}))
