@@ -8,8 +8,10 @@ class ChatConfig(AppConfig):
 
     def ready(self) -> None:
         from chat import checks  # noqa: F401, PLC0415  registers the system checks, which need loaded settings
+        from chat.transports import account_signals  # noqa: PLC0415  its floors need loaded models
+
+        account_signals.connect()
 
 
 class ChatAdminConfig(AdminConfig):
     default = False
-    default_site = "chat.admin.site.ChatAdminSite"

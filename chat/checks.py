@@ -3,12 +3,13 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
 
 
 @register(Tags.security)
 def check_hosts(**_: Any) -> list[CheckMessage]:
-    if "*" in settings.ALLOWED_HOSTS and not settings.DEBUG:
+    if "*" in list(settings.ALLOWED_HOSTS) and not settings.DEBUG:
         return [
             Error(
                 'ALLOWED_HOSTS is "*".',
@@ -23,7 +24,7 @@ def check_hosts(**_: Any) -> list[CheckMessage]:
 def check_shared_storage(**_: Any) -> list[CheckMessage]:
     if settings.REDIS_URL and "sqlite" in settings.DATABASES["default"]["ENGINE"]:
         return [
-            Warning(
+            checks.Warning(
                 "REDIS_URL is set, but the database is SQLite.",
                 hint="Several machines need DATABASE_URL=postgres://…; a single one needs no Redis.",
                 id="chat.W001",
@@ -49,7 +50,7 @@ def check_secret_key(**_: Any) -> list[CheckMessage]:
 def check_sign_in(**_: Any) -> list[CheckMessage]:
     if settings.CHAT_GUESTS and not settings.DEBUG and settings.REDIS_URL:
         return [
-            Warning(
+            checks.Warning(
                 "CHAT_GUESTS is on in a deployment: anybody may spend your model's tokens.",
                 hint="Set CHAT_GUESTS=off, or limit guests in the proxy in front.",
                 id="chat.W002",

@@ -33,7 +33,8 @@ def _insert(rows: int, params: list[Any]) -> int:
     if connection.vendor == "sqlite":
         # The driver itself: Django's cursor would rewrite every placeholder of a long statement at each call.
         connection.ensure_connection()
-        return int(connection.connection.execute(_statement(rows, "(?,?,?,?,?)", ""), params).rowcount)
+        with connection.wrap_database_errors:
+            return int(connection.connection.execute(_statement(rows, "(?,?,?,?,?)", ""), params).rowcount)
     with connection.cursor() as cursor:
         # FOR SHARE: a claim by another process has to wait for this commit, or this one sees the claim.
         cursor.execute(_statement(rows, "(%s::uuid,%s::int,%s,%s,%s::int)", " FOR SHARE OF r"), params)
@@ -46,7 +47,7 @@ def _statement(rows: int, row: str, lock: str) -> str:
     # One statement, not executemany: the driver gives up the GIL at every row, and takes it back only after the loop's
     # thread lets it go.
     return (
-        f"INSERT INTO {RunEvent._meta.db_table} (run_id, seq, type, data) "  # noqa: S608  no value is put into the text
+        f"INSERT INTO {RunEvent._meta.db_table} (run_id, seq, type, data) "
         f"SELECT v.column1, v.column2, v.column3, v.column4 FROM (VALUES {values}) AS v "
         f"JOIN {Run._meta.db_table} r ON r.id = v.column1 AND r.epoch = v.column5 AND r.status = 'running' "
         f"WHERE true{lock} ON CONFLICT DO NOTHING"
@@ -58,7 +59,8 @@ def _id(lease: Lease) -> object:
 
 
 def _lost(entries: Sequence[Entry]) -> list[Lease]:
-    leases = {lease.run: lease for lease, _ in entries}
-    running = Run.objects.filter(id__in=leases, status=Run.Status.RUNNING)
+    # By lease, not by run: a process that took over its own run has two of one run, and the older one is lost.
+    leases = {lease for lease, _ in entries}
+    running = Run.objects.filter(id__in={lease.run for lease in leases}, status=Run.Status.RUNNING)
     epochs = dict(running.values_list("id", "epoch"))
-    return [lease for run, lease in leases.items() if epochs.get(run) != lease.epoch]
+    return [lease for lease in leases if epochs.get(lease.run) != lease.epoch]

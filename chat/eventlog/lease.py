@@ -13,8 +13,9 @@ UNFLUSHED_EVENTS = 512
 class Lease:
     """The right to write one run's log, held by the task that executes it, on whose event loop it is used.
 
-    `seq` is the last one given out. `unflushed` counts what the writer was given and has not committed yet: when the
-    database is slower than the model, the executing task waits in `room()` and stops reading the upstream.
+    `seq` is the last one given out, `stored` the last one committed. `unflushed` counts what the writer was given and
+    has not committed: when the database is slower than the model, the executing task waits in `room()` and stops
+    reading the upstream.
     """
 
     def __init__(self, run: UUID, epoch: int, seq: int) -> None:
@@ -22,6 +23,7 @@ class Lease:
         self.key = str(run)
         self.epoch = epoch
         self.seq = seq
+        self.stored = seq
         self.unflushed = 0
         self.loss: Loss | None = None
         self.on_loss: Callable[[Loss], None] | None = None
@@ -33,8 +35,9 @@ class Lease:
         self.seq += 1
         return Event(self.seq, type_, data)
 
-    def flushed(self, count: int) -> None:
+    def flushed(self, count: int, last: int) -> None:
         self.unflushed -= count
+        self.stored = last
         if self.unflushed < UNFLUSHED_EVENTS:
             self._room.set()
 

@@ -26,6 +26,8 @@ def decode(text: str, *, prompt_chars: int) -> Operation:
         _refuse(str(error))
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise ChatError("bad_json", "The frame is not JSON. Send one JSON object a frame, as text.") from None
+    if "\\u0000" in text:
+        _refuse_nul(operation)
     if isinstance(operation, PromptSend):
         check_prompt(operation.text, prompt_chars)
     return operation
@@ -38,6 +40,18 @@ def check_prompt(text: str, most: int) -> None:
         raise ChatError("too_large", f"A prompt may hold at most {most:,} characters, this one has {len(text):,}.")
     if "\0" in text:
         raise ChatError("bad_frame", "The prompt holds a NUL character, which cannot be stored.", field="text")
+
+
+def _refuse_nul(operation: Operation) -> None:
+    options = getattr(operation, "options", None)
+    given = {
+        "id": operation.id,
+        "model": getattr(operation, "model", None),
+        "options.system": getattr(options, "system", None),
+    }
+    for field, value in given.items():
+        if value and "\0" in value:
+            raise ChatError("bad_frame", f"`{field}` holds a NUL character, which cannot be stored.", field=field)
 
 
 def id_of(text: str) -> str | None:

@@ -35,6 +35,7 @@ class Claim(NamedTuple):
     attempt: int
     epoch: int
     top: int
+    system: str  # the chat session's own system prompt
 
 
 def lease_end() -> CombinedExpression:
@@ -43,7 +44,16 @@ def lease_end() -> CombinedExpression:
 
 def claim_of(run: Run, top: int) -> Claim:
     return Claim(
-        run.id, run.session_id, run.message_id, run.requester, run.model, run.options, run.attempt, run.epoch, top
+        run=run.id,
+        session=run.session_id,
+        message=run.message_id,
+        requester=run.requester,
+        model=run.model,
+        options=run.options,
+        attempt=run.attempt,
+        epoch=run.epoch,
+        top=top,
+        system=run.session.system_prompt,
     )
 
 
@@ -61,7 +71,7 @@ def claim_waiting(worker: str, most: int) -> tuple[list[Claim], list[Ending]]:
     """Claim queued runs and those whose lease ran out. The second list: runs that were ended instead of tried again."""
     claims: list[Claim] = []
     endings: list[Ending] = []
-    for run in _waiting().order_by("created")[:most]:
+    for run in _waiting().select_related("session").order_by("created")[:most]:
         if run.stop_requested:
             ending = end_orphan(run, Status.STOPPED)
         elif run.status == Status.RUNNING and run.attempt >= settings.CHAT_MAX_ATTEMPTS:
@@ -90,15 +100,18 @@ def _claim(run: Run, worker: str) -> list[Claim]:
     return [claim_of(run, log.span(run.id)[1])]
 
 
-def renew(worker: str, held: Mapping[UUID, int]) -> set[UUID]:
-    """Extend this worker's leases; return the runs among `held` (id → epoch) that somebody asked to stop."""
+def renew(worker: str, held: Mapping[UUID, int]) -> tuple[set[UUID], set[UUID]]:
+    """Extend this worker's leases. Among `held` (id → epoch): the runs to be stopped, and those it has lost."""
     mine = Run.objects.filter(id__in=held, status=Status.RUNNING, lease_owner=worker)
     mine.update(lease_until=lease_end())
-    stops = mine.filter(stop_requested=True).values_list("id", "epoch")
-    return {run for run, epoch in stops if held[run] == epoch}
+    found = {run: stop for run, epoch, stop in mine.values_list("id", "epoch", "stop_requested") if held[run] == epoch}
+    return {run for run, stop in found.items() if stop}, set(held) - set(found)
 
 
-def release(held: Mapping[UUID, int]) -> None:
-    """Give runs back unfinished, for the next process to go on with: a shutdown is not a crash and ends none."""
-    for run, epoch in held.items():
-        Run.objects.filter(id=run, epoch=epoch, status=Status.RUNNING).update(status=Status.QUEUED, lease_until=None)
+def release(worker: str) -> None:
+    """Give runs back unfinished, for the next process to go on with: a shutdown is not a crash and ends none.
+
+    By the worker's name, not by what it executes: a claim may have been written just before the shutdown.
+    """
+    mine = Run.objects.filter(ended=None, status=Status.RUNNING, lease_owner=worker)
+    mine.update(status=Status.QUEUED, lease_owner="", lease_until=None)

@@ -19,7 +19,6 @@ from django.db import DatabaseError, InterfaceError
 
 from chat.eventlog import Bus, LogWriter, Readers
 from chat.eventlog import log as eventlog
-from chat.models import Run
 from chat.protocol.errors import ChatError
 from chat.protocol.frames import SessionState
 from chat.protocol.operations import PromptSend
@@ -60,6 +59,7 @@ class Engine:
         self.carrier: Carrier | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._starting: set[asyncio.Task[Accepted]] = set()
         self._closing = False
 
     async def open(self) -> None:
@@ -70,15 +70,16 @@ class Engine:
     async def close(self) -> None:
         """Give unfinished runs back to be taken over, then end every task and thread."""
         self._closing = True
-        held = self._held()
         writing = {generation.task for generation in self.generations.values()}
         for generation in list(self.generations.values()):
             generation.interrupt("shutdown")
         for task in self._tasks - writing:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if held:
-            await self.writer.call(claims.release, held)
+        await asyncio.gather(*self._tasks, *self._starting, return_exceptions=True)
+        try:
+            await self.writer.call(claims.release, self.name)
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("runs could not be given back, their leases will run out: %s", error)
         await self.writer.close()
         await asyncio.get_running_loop().run_in_executor(None, self.readers.close)
         await self.provider.close()
@@ -86,7 +87,16 @@ class Engine:
     # The verbs ------------------------------------------------------------------------------------------------------
 
     async def start(self, owner: Owner, asked: AnyPrompt) -> Accepted:
-        """Store the prompt and start its run; the same id and body again give the same run. Raises ChatError."""
+        """Store the prompt and start its run; the same id and body again give the same run. Raises ChatError.
+
+        In a task of its own: a caller that leaves halfway must not leave a run behind that nobody executes.
+        """
+        starting = asyncio.get_running_loop().create_task(self._start(owner, asked))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+        return await asyncio.shield(starting)
+
+    async def _start(self, owner: Owner, asked: AnyPrompt) -> Accepted:
         models = await self.models()
         has_room = len(self.generations) < self.capacity and not self._closing
         terms = start.Terms(
@@ -95,7 +105,7 @@ class Engine:
             self.name if has_room else None,
         )
         accepted = await self._write(start.begin, owner, asked, terms)
-        if accepted.claim is not None:
+        if accepted.claim is not None and not self._closing:
             self._execute(accepted.claim)
         if not accepted.repeat:
             self._tell_of(owner, accepted, asked)
@@ -104,6 +114,9 @@ class Engine:
     async def follow(self, owner: Owner, run: UUID, after: int = 0) -> follow.Follower:
         """Events of `run` with seq > `after`, stored ones and then live ones. Raises ChatError."""
         follower = follow.Follower(self.bus, self.readers, run)
+        generation = self.generations.get(run)
+        if generation is not None and generation.may_follow(owner, after):
+            return follower.join(after, generation.lease.stored)
         return await follower.begin(lambda: follow.beginning(owner, run, after))
 
     async def stop(self, owner: Owner | None, run: UUID) -> None:
@@ -200,15 +213,21 @@ class Engine:
             if self.generations.get(generation.claim.run) is generation:
                 del self.generations[generation.claim.run]
 
-    def ended(self, claim: Claim, ending: Ending, status: Run.Status) -> None:
+    def ended(self, claim: Claim, ending: Ending) -> None:
         self.publish(ending)
-        if status == Run.Status.COMPLETED and settings.CHAT_AUTO_TITLE and not self._closing:
+        if ending.event.type == "run.completed" and settings.CHAT_AUTO_TITLE and not self._closing:
             self._spawn(self._title(claim))
 
     def publish(self, ending: Ending) -> None:
         self.bus.publish(str(ending.run), [ending.event])
 
     async def _title(self, claim: Claim) -> None:
+        try:
+            await self._suggest_title(claim)
+        except Exception:
+            log.exception("chat session %s was given no title", claim.session)
+
+    async def _suggest_title(self, claim: Claim) -> None:
         turns = await self.readers.call(title.first_exchange, claim.session)
         if turns is None:
             return
@@ -236,9 +255,16 @@ class Engine:
 
     async def _renew(self) -> None:
         held = self._held()
-        for run in await self.writer.call(claims.renew, self.name, held) if held else ():
-            if run in self.generations:
-                self.generations[run].interrupt("stop")
+        if not held:
+            return
+        stops, lost = await self.writer.call(claims.renew, self.name, held)
+        for run, generation in list(self.generations.items()):
+            if generation.claim.epoch != held.get(run):
+                continue
+            if run in stops:
+                generation.interrupt("stop")
+            elif run in lost:
+                generation.interrupt("fenced")
 
     async def _claim(self) -> None:
         room = self.capacity - len(self.generations)

@@ -7,13 +7,13 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 
 from chat.eventlog import Lease
 from chat.models import Run
 from chat.protocol.answer import Answer
 from chat.protocol.events import MERGED_CHARS, PartDelta, RunRestarted, RunStarted, Timing, UsageReport, encode_data
 from chat.providers.base import (
-    ChatTurn,
     Finish,
     ProviderError,
     ReasoningDelta,
@@ -25,6 +25,7 @@ from chat.providers.base import (
 from chat.runs import context
 from chat.runs.claim import Claim
 from chat.runs.finish import Ending, Failure, Outcome, end
+from chat.runs.owner import Owner
 from chat.runs.tokens import TURN_TOKENS, estimate_tokens
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Generation:
         self.lease.on_loss = self.interrupt
         self.interruption: Interruption | None = None
         self.task: asyncio.Task[None] | None = None
+        self._running = False
         self._ending = False
         self._answer = Answer()
         self._kind = ""
@@ -68,8 +70,16 @@ class Generation:
         if self._ending or self.interruption:
             return
         self.interruption = interruption
-        if self.task is not None:
+        # A task that is cancelled before its first step never runs at all, and could not write its end.
+        if self.task is not None and self._running:
             self.task.cancel()
+
+    def may_follow(self, owner: Owner, after: int) -> bool:
+        """Whether this is theirs and holds `after`, which needs no query for a run that is executed right here.
+
+        No proves nothing: the requester of a run may have lost or handed over the chat session since.
+        """
+        return self.claim.requester == owner.requester and after <= self.lease.stored
 
     async def run(self) -> None:
         try:
@@ -78,18 +88,28 @@ class Generation:
             if self.interruption is None:
                 raise  # not by us: the loop is being torn down
             await self._interrupted(self.interruption)
-        except ProviderError as error:
-            log.warning("run %s failed: %s: %s", self.claim.run, error, error.detail)
-            await self._fail(_failure(error))
-        except context.ContextTooLong:
-            await self._fail(_TOO_LONG)
-        except Exception:
-            log.exception("run %s failed", self.claim.run)
-            await self._fail(_INTERNAL)
+        except Exception as error:
+            # A provider may make something else of the cancellation that ends it.
+            if self.interruption is not None:
+                await self._interrupted(self.interruption)
+            else:
+                await self._fail(self._reason(error))
         else:
             await self._end(Status.COMPLETED)
 
+    def _reason(self, error: Exception) -> Failure:
+        if isinstance(error, context.ContextTooLong):
+            return _TOO_LONG
+        if isinstance(error, ProviderError):
+            log.warning("run %s failed: %s: %s", self.claim.run, error, error.detail)
+            return _failure(error)
+        log.error("run %s failed", self.claim.run, exc_info=error)
+        return _INTERNAL
+
     async def _generate(self) -> None:
+        self._running = True
+        if self.interruption is not None:
+            raise asyncio.CancelledError
         self._begin()
         request = await self._request()
         async with aclosing(self.engine.provider.stream(request)) as stream:
@@ -113,11 +133,8 @@ class Generation:
         window = await self.engine.window(claim.model)
         wanted = claim.options.get("max_output_tokens")
 
-        def read() -> list[ChatTurn]:
-            system = context.system_prompt(claim.session, claim.options, settings.CHAT_SYSTEM_PROMPT)
-            return context.build(claim.message, system, window, int(wanted or window // 4))
-
-        turns = await self.engine.readers.call(read)
+        system = str(claim.options.get("system") or claim.system or settings.CHAT_SYSTEM_PROMPT)
+        turns = await self.engine.readers.call(context.build, claim.message, system, window, int(wanted or window // 4))
         self._input_tokens = sum(estimate_tokens(turn.text) + TURN_TOKENS for turn in turns)
         return Request(
             model=claim.model,
@@ -140,15 +157,19 @@ class Generation:
                 self._accepted = delta
 
     def _delta(self, kind: str, event: str, text: str) -> None:
-        if kind != self._kind:
-            self._kind = kind
-            self._part += 1
-            if self._first_token is None:
-                self._first_token = time.monotonic()
-        self._answer.add(self._part, kind, text)
-        # A huge delta becomes several events, so that no frame is much longer than the merged ones.
-        for start in range(0, len(text), MERGED_CHARS):
-            self._append(event, encode_data(PartDelta(self._part, text[start : start + MERGED_CHARS])))
+        if not text:
+            return  # it would begin a part that no event tells of
+        part = self._part + (kind != self._kind)
+        # A huge delta becomes several events, so that no frame is much longer than the merged ones. Encoded before
+        # anything is kept of it: text that cannot be encoded could not be stored at the end either.
+        pieces = range(0, len(text), MERGED_CHARS)
+        data = [encode_data(PartDelta(part, text[start : start + MERGED_CHARS])) for start in pieces]
+        if self._first_token is None:
+            self._first_token = time.monotonic()
+        self._kind, self._part = kind, part
+        self._answer.add(part, kind, text)
+        for piece in data:
+            self._append(event, piece)
 
     def _append(self, event: str, data: str) -> None:
         self.engine.writer.append(self.lease, event, data)
@@ -182,9 +203,32 @@ class Generation:
             request_id=failure.request_id if failure else self._accepted.request_id,
             retries=self._accepted.retries,
         )
-        ending: Ending | None = await self.engine.writer.call(end, self.claim.run, self.claim.epoch, outcome)
+        ending = await self._write(outcome)
         if ending is not None:
-            self.engine.ended(self.claim, ending, status)
+            self.engine.ended(self.claim, ending)
+
+    def _end_stored(self, outcome: Outcome) -> Ending | None:
+        """In the writer's thread, behind all that was appended: only there is it known whether that was stored."""
+        if self.lease.broken:
+            outcome = outcome._replace(seq=None)
+            if outcome.status == Status.COMPLETED:
+                outcome = outcome._replace(status=Status.FAILED, failure=_STORAGE, finish_reason="")
+        return end(self.claim.run, self.claim.message, self.claim.epoch, outcome)
+
+    async def _write(self, outcome: Outcome) -> Ending | None:
+        """As patient as the log: a whole answer must not be lost to a moment without a database."""
+        give_up = time.monotonic() + settings.CHAT_STORAGE_TIMEOUT
+        pause = 0.05
+        while True:
+            try:
+                # If it was stored and only the word of it lost, the repeat gives None; followers find it by polling.
+                return await self.engine.writer.call(self._end_stored, outcome)
+            except (DatabaseError, InterfaceError) as error:
+                if time.monotonic() + pause > give_up:
+                    raise
+                log.warning("run %s cannot be ended, next try in %.2f s: %s", self.claim.run, pause, error)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
 
     def _usage_report(self) -> UsageReport:
         if self._usage is None:

@@ -8,7 +8,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from chat.eventlog import log
-from chat.models import ChatSession, Message, Run, RunEvent
+from chat.models import Message, Run, RunEvent
 from chat.protocol.answer import Answer, text_of
 from chat.protocol.events import Event, Part, RunEnded, RunError, Timing, UsageReport, encode_data
 from chat.runs.tokens import estimate_tokens
@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
 
     status: Run.Status
     parts: list[Part]
-    seq: int  # of the last event it appended
+    seq: int | None  # of the last event in its log; None: look it up, some could not be stored
     usage: UsageReport
     timing: Timing
     finish_reason: str = ""
@@ -55,41 +55,35 @@ class Ending(NamedTuple):
     event: Event
 
 
-def end(run: UUID, epoch: int, outcome: Outcome) -> Ending | None:
+def end(run: UUID, message: UUID, epoch: int, outcome: Outcome) -> Ending | None:
     """End the run if nobody else did and `epoch` is still its newest; None: it was too late."""
-    won = Run.objects.filter(id=run, epoch=epoch, status=Status.RUNNING).update(
-        status=outcome.status, ended=Now(), lease_until=None
-    )
-    return _write(run, outcome) if won else None
+    running = Run.objects.filter(id=run, epoch=epoch, status=Status.RUNNING)
+    return _write(run, message, outcome) if running.update(**_columns(outcome)) else None
 
 
 def end_orphan(run: Run, status: Run.Status, failure: Failure | None = None) -> Ending | None:
     """End a run that nobody executes, with what its log holds."""
-    won = Run.objects.filter(id=run.id, epoch=run.epoch, status=run.status).update(
-        status=status, ended=Now(), lease_until=None, epoch=F("epoch") + 1
-    )
-    if not won:
-        return None
     answer = Answer().apply(log.read_all(run.id))
     usage = UsageReport(input_tokens=run.input_tokens or 0, output_tokens=estimate_tokens(answer.text), estimated=True)
     timing = Timing(first_token_ms=run.first_token_ms, total_ms=0)
-    return _write(run.id, Outcome(status, answer.parts, answer.seq, usage, timing, failure=failure))
+    outcome = Outcome(status, answer.parts, answer.seq, usage, timing, failure=failure)
+    orphan = Run.objects.filter(id=run.id, epoch=run.epoch, status=run.status)
+    if not orphan.update(epoch=F("epoch") + 1, **_columns(outcome)):
+        return None
+    return _write(run.id, run.message_id, outcome)
 
 
-def _write(run_id: UUID, outcome: Outcome) -> Ending:
-    run = Run.objects.only("id", "message_id", "session_id").get(id=run_id)
-    top = log.span(run_id)[1]
-    parts = outcome.parts
-    if top != outcome.seq:
+def _write(run: UUID, message: UUID, outcome: Outcome) -> Ending:
+    parts, seq = outcome.parts, outcome.seq
+    if seq is None:
         # Some events could not be stored: the log, not our memory, is what was shown.
-        parts = Answer().apply(log.read_all(run_id)).parts
+        answer = Answer().apply(log.read_all(run))
+        parts, seq = answer.parts, answer.seq
     text = text_of(parts)
-    event = Event(top + 1, _EVENT_OF[outcome.status], encode_data(_ended(str(run.message_id), text, outcome)))
-    RunEvent(run_id=run_id, seq=event.seq, type=event.type, data=event.data).save(force_insert=True)
-    Run.objects.filter(id=run_id).update(**_columns(outcome))
-    Message.objects.filter(id=run.message_id).update(parts=parts, text=text, status=_MESSAGE_OF[outcome.status])
-    ChatSession.objects.filter(id=run.session_id).update(updated=Now())
-    return Ending(run_id, event)
+    event = Event(seq + 1, _EVENT_OF[outcome.status], encode_data(_ended(str(message), text, outcome)))
+    RunEvent(run_id=run, seq=event.seq, type=event.type, data=event.data).save(force_insert=True)
+    Message.objects.filter(id=message).update(parts=parts, text=text, status=_MESSAGE_OF[outcome.status])
+    return Ending(run, event)
 
 
 def _ended(message: str, text: str, outcome: Outcome) -> RunEnded:
@@ -114,6 +108,9 @@ def _ended(message: str, text: str, outcome: Outcome) -> RunEnded:
 
 def _columns(outcome: Outcome) -> dict[str, Any]:
     columns: dict[str, Any] = {
+        "status": outcome.status,
+        "ended": Now(),
+        "lease_until": None,
         "finish_reason": outcome.finish_reason,
         "input_tokens": outcome.usage.input_tokens,
         "output_tokens": outcome.usage.output_tokens,

@@ -25,10 +25,11 @@ class Beginning(NamedTuple):
     position: int
     top: int
     snapshot: Snapshot | None = None
+    over: bool = False  # the run ended, and its terminal event is not after `position`
 
 
 class Follower:
-    """Iterate over it: a Snapshot at most once and first, then lists of events; ends after the terminal event.
+    """Iterate over it: lists of events, and a Snapshot where the log was trimmed; ends after the terminal event.
 
     Close it (`close`) when you stop before that. Used on one event loop, by one reader.
     """
@@ -50,17 +51,27 @@ class Follower:
     async def begin(self, beginning: Callable[[], Beginning]) -> "Follower":
         """Find the place to start from; raises what `beginning` raises."""
         try:
-            self.position, top, self._snapshot = await self._readers.call(beginning)
+            self.position, top, self._snapshot, over = await self._readers.call(beginning)
         except BaseException:
             self.close()
             raise
         self._top = max(self._top, top)
+        self._reading = False
+        if over:
+            self.close()
+        return self
+
+    def join(self, position: int, top: int) -> "Follower":
+        """Start after seq `position` of a run that is executed here, whose log holds events up to `top`."""
+        self.position, self._top = position, max(self._top, top)
         self._reading = False
         return self
 
     def close(self) -> None:
         self._done = True
         self._bus.unsubscribe(self.key, self)
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
     def __aiter__(self) -> "Follower":
         return self
@@ -74,7 +85,10 @@ class Follower:
                 batch, self._pending = self._pending, []
                 return self._advance(batch)
             if self._top > self.position:
-                if batch := await self._read():
+                batch = await self._read()
+                if batch and batch[0].seq != self.position + 1:
+                    return await self._skip()
+                if batch:
                     return self._advance(batch)
             else:
                 self._wake = asyncio.get_running_loop().create_future()
@@ -91,6 +105,12 @@ class Follower:
             self._top = self.position  # the events were trimmed away; the terminal one never is
         return events
 
+    async def _skip(self) -> Snapshot:
+        """The log was trimmed ahead of us."""
+        state = await self._readers.call(snapshot, self.run)
+        self.position = state.seq
+        return state
+
     def _advance(self, batch: list[Event]) -> list[Event]:
         self.position = batch[-1].seq
         if batch[-1].type in TERMINAL:
@@ -101,7 +121,8 @@ class Follower:
 
     def take(self, events: Sequence[Event]) -> None:
         last = self._pending[-1].seq if self._pending else self.position
-        if events[0].seq == last + 1 and not self._reading and len(self._pending) < PENDING_EVENTS:
+        room = PENDING_EVENTS - len(self._pending)
+        if events[0].seq == last + 1 and not self._reading and len(events) <= room:
             self._pending.extend(events)
         elif events[-1].seq > last:
             # Behind, or joining: the log has it. What is pending is dropped with it, it will be read again.
@@ -116,14 +137,14 @@ class Follower:
 
 def beginning(owner: Owner, run: UUID, after: int) -> Beginning:
     """Where following `run` after seq `after` starts. Raises ChatError: not_found, bad_offset."""
-    owner.run(run)
+    ended = owner.run(run).ended is not None  # read before the top, which then is the terminal event
     first, top = log.span(run)
     if after > top:
         raise ChatError("bad_offset", f"This run has events up to {top}: follow it after {top} or less.", top=top)
     if first > after + 1:
         state = snapshot(run)  # the log was trimmed
         return Beginning(state.seq, top, state)
-    return Beginning(after, top)
+    return Beginning(after, top, over=ended and after == top)
 
 
 def snapshot(run_id: UUID) -> Snapshot:

@@ -5,8 +5,8 @@ import asyncio
 from django.conf import settings
 
 from chat.providers.base import Provider
-from chat.providers.watchdog import Timeouts
 from chat.providers.registry import ProviderConfig, build
+from chat.providers.watchdog import Timeouts
 from chat.runs.engine import Engine
 
 _engine: Engine | None = None

@@ -7,10 +7,11 @@ from uuid import UUID
 
 import msgspec
 from django.conf import settings
+from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from chat.models import ChatSession, Message, Run
-from chat.models.ids import new_id
 from chat.protocol.errors import ChatError
 from chat.protocol.operations import MessageRegenerate, Options, PromptSend
 from chat.runs import tree
@@ -54,13 +55,21 @@ def begin(owner: Owner, asked: AnyPrompt, terms: Terms) -> Accepted:
         session, prompt = _new_prompt(owner, asked)
     answer = Message(session=session, parent=prompt, role=Message.Role.ASSISTANT, status=Message.Status.STREAMING)
     answer.model = _model(asked.model or session.model, asked.model, terms)
-    answer.save(force_insert=True)
+    _save(session, asked, answer)
+    Message.objects.bulk_create([prompt, answer] if prompt._state.adding else [answer])
     run = _run(owner, asked, answer, fingerprint, terms.worker)
-    ChatSession.objects.filter(id=session.id).update(
-        active_leaf=answer, updated=Now(), **({"model": asked.model} if asked.model else {})
-    )
     claim = claim_of(run, top=0) if terms.worker else None
     return Accepted(session.id, prompt.id, answer.id, run.id, claim=claim)
+
+
+def _save(session: ChatSession, asked: AnyPrompt, answer: Message) -> None:
+    # The foreign key is checked at the end of the transaction, so the leaf may be named before it is inserted.
+    session.active_leaf_id = answer.id
+    session.model = asked.model or session.model
+    if session._state.adding:
+        session.save(force_insert=True)
+    else:
+        session.save(update_fields=["active_leaf", "model", "updated"])
 
 
 def _fingerprint(asked: AnyPrompt) -> str:
@@ -70,26 +79,29 @@ def _fingerprint(asked: AnyPrompt) -> str:
 
 def _earlier(owner: Owner, key: str, fingerprint: str) -> Accepted | None:
     runs = Run.objects.filter(requester=owner.requester, idempotency_key=key)
-    if runs.filter(created__lt=Now() - IDEMPOTENCY).update(idempotency_key=None):
-        return None
-    run = runs.select_related("message").first()
-    if run is None:
-        return None
-    if run.fingerprint != fingerprint:
-        raise ChatError("conflict", "This id was used for another prompt. Send every new prompt with an id of its own.")
-    assert run.message.parent_id is not None
-    return Accepted(run.session_id, run.message.parent_id, run.message_id, run.id, repeat=True)
+    for run in runs.select_related("message"):
+        if run.created < timezone.now() - IDEMPOTENCY:
+            runs.update(idempotency_key=None)
+            break
+        if run.fingerprint != fingerprint:
+            raise ChatError("conflict", "This id was used for another prompt. Give every new prompt an id of its own.")
+        assert run.message.parent_id is not None
+        return Accepted(run.session_id, run.message.parent_id, run.message_id, run.id, repeat=True)
+    return None
 
 
 def _check_limits(owner: Owner) -> None:
-    mine = Run.objects.filter(requester=owner.requester)
-    if mine.filter(ended=None).count() >= settings.CHAT_RUNS_PER_USER:
+    a_minute_ago = timezone.now() - timedelta(minutes=1)
+    mine = Run.objects.filter(Q(ended=None) | Q(created__gt=a_minute_ago), requester=owner.requester)
+    runs = list(mine.values_list("ended", "created"))
+    active = sum(ended is None for ended, _ in runs)
+    if active >= settings.CHAT_RUNS_PER_USER:
         raise ChatError(
             "rate_limited",
-            f"{settings.CHAT_RUNS_PER_USER} answers are being written for you already. Wait for one or stop one.",
+            f"{active} answers are being written for you already. Wait for one or stop one.",
             retry_after_s=2,
         )
-    if mine.filter(created__gt=Now() - timedelta(minutes=1)).count() >= settings.CHAT_PROMPTS_PER_MINUTE:
+    if sum(created > a_minute_ago for _, created in runs) >= settings.CHAT_PROMPTS_PER_MINUTE:
         raise ChatError(
             "rate_limited",
             f"More than {settings.CHAT_PROMPTS_PER_MINUTE} prompts in a minute. Wait a little, then send it again.",
@@ -102,7 +114,6 @@ def _new_prompt(owner: Owner, asked: PromptSend) -> tuple[ChatSession, Message]:
         if isinstance(asked.parent, UUID):
             raise ChatError("bad_frame", "`parent` needs the `session` it lies in.", field="parent")
         session = ChatSession(owner_id=owner.user, guest=owner.guest, title=first_words(asked.text))
-        session.save(force_insert=True)
         parent = None
     else:
         session = _locked(owner, asked.session)
@@ -114,7 +125,6 @@ def _new_prompt(owner: Owner, asked: PromptSend) -> tuple[ChatSession, Message]:
         text=asked.text,
         parts=[{"type": "text", "text": asked.text}],
     )
-    prompt.save(force_insert=True)
     return session, prompt
 
 
@@ -159,8 +169,7 @@ def _model(wanted: str, asked: str | None, terms: Terms) -> str:
 def _run(owner: Owner, asked: AnyPrompt, answer: Message, fingerprint: str, worker: str | None) -> Run:
     options: dict[str, Any] = msgspec.to_builtins(asked.options) if asked.options != Options() else {}
     run = Run(
-        id=new_id(),
-        session_id=answer.session_id,
+        session=answer.session,
         message=answer,
         requester=owner.requester,
         idempotency_key=asked.id,

@@ -15,15 +15,25 @@ WITH RECURSIVE path(id, parent_id, depth) AS (
     SELECT m.id, m.parent_id, depth + 1
     FROM {Message._meta.db_table} m JOIN path ON m.id = path.parent_id WHERE depth < %s
 )
-SELECT id FROM path ORDER BY depth
-"""  # noqa: S608  only the table's name is put in
+"""
+_IDS = _PATH + "SELECT id FROM path ORDER BY depth"
+_TEXTS = _PATH + f"SELECT m.role, m.text FROM path JOIN {Message._meta.db_table} m ON m.id = path.id ORDER BY depth"
 
 
 def path(leaf: UUID, most: int = LONGEST_PATH) -> list[UUID]:
     """The ids from `leaf` up to its root, at most `most`."""
+    return [_from_db(id_) for (id_,) in _query(_IDS, leaf, most)]
+
+
+def texts(leaf: UUID, most: int) -> list[tuple[str, str]]:
+    """Role and text of each message from `leaf` up to its root, at most `most`."""
+    return [(role, text) for role, text in _query(_TEXTS, leaf, most)]
+
+
+def _query(sql: str, leaf: UUID, most: int) -> list[tuple[str, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(_PATH, [_to_db(leaf), most - 1])
-        return [_from_db(row[0]) for row in cursor.fetchall()]
+        cursor.execute(sql, [_to_db(leaf), most - 1])
+        return list(cursor.fetchall())
 
 
 def newest_leaf(message: UUID) -> UUID:
