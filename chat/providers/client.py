@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from chat.providers.base import ProviderError
-from chat.providers.failures import cut, garbage, no_connection, of_status
+from chat.providers.failures import cut, failure, garbage, no_connection, of_status
 from chat.providers.watchdog import Timeouts
 
 if TYPE_CHECKING:
@@ -57,20 +57,23 @@ class Clients:
 
 
 def build(endpoint: Endpoint) -> "openai.AsyncOpenAI":
-    import httpx2
-    import openai
+    import httpx2  # noqa: PLC0415 - lazy, see the module's docstring
+    import openai  # noqa: PLC0415 - lazy, see the module's docstring
 
     # No read timeout: the watchdog keeps it, and aiohttp would set a timer at every read. `pool` covers the whole
     # connecting in aiohttp, the wait for a free slot included, so it must not be under `connect`.
     timeout = openai.Timeout(connect=endpoint.connect, pool=endpoint.connect, read=None, write=30)
     limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_S)
-    client = openai.AsyncOpenAI(
-        api_key=endpoint.api_key or NO_KEY,
-        base_url=endpoint.base_url or OPENAI_URL,
-        max_retries=0,
-        timeout=timeout,
-        http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
-    )
+    try:
+        client = openai.AsyncOpenAI(
+            api_key=endpoint.api_key or NO_KEY,
+            base_url=endpoint.base_url or OPENAI_URL,
+            max_retries=0,
+            timeout=timeout,
+            http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
+        )
+    except httpx2.InvalidURL as error:
+        raise failure("upstream_unavailable", f"base URL: {error}") from error
     # Loaded on first use by the SDK (23 ms): here it still happens in the thread.
     _ = client.chat.completions.with_streaming_response, client.models.with_raw_response
     return client
@@ -78,15 +81,15 @@ def build(endpoint: Endpoint) -> "openai.AsyncOpenAI":
 
 def transport_errors() -> tuple[type[Exception], ...]:
     """What a failed exchange raises: a body that is read raw does not get the SDK's wrapping."""
-    import aiohttp
-    import httpx2
-    import openai
+    import aiohttp  # noqa: PLC0415 - lazy, see the module's docstring
+    import httpx2  # noqa: PLC0415 - lazy, see the module's docstring
+    import openai  # noqa: PLC0415 - lazy, see the module's docstring
 
     return openai.APIError, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError
 
 
 def failure_of_opening(error: Exception) -> ProviderError:
-    import openai
+    import openai  # noqa: PLC0415 - lazy, see the module's docstring
 
     if isinstance(error, openai.APIStatusError):
         return of_status(error.status_code, error.response.headers, error.response.content)
@@ -94,7 +97,7 @@ def failure_of_opening(error: Exception) -> ProviderError:
 
 
 def failure_of_reading(error: Exception) -> ProviderError:
-    import httpx2
+    import httpx2  # noqa: PLC0415 - lazy, see the module's docstring
 
     detail = f"{type(error).__name__}: {error}"
     return garbage(detail) if isinstance(error, httpx2.DecodingError) else cut(detail)

@@ -55,11 +55,15 @@ class DemoModel:
         yield [_usage(request, written, thought), Finish("stop")]
 
     async def complete(self, request: Request) -> str:
-        words = _prompt(request).split()
-        return " ".join(words[:6])[:60] or "Demo"
+        """The first words of the first line; a heading such as "Prompt:" is none of them."""
+        line = re.sub(r"^\s*\w+:\s*", "", _prompt(request)).strip().partition("\n")[0]
+        return " ".join(_echo(line).split()[:6])[:60] or "Demo"
 
     async def models(self) -> list[ModelInfo]:
         return [MODEL]
+
+    async def warm(self) -> None:
+        """Nothing is slow to load."""
 
     async def close(self) -> None:
         """Nothing is open."""
