@@ -106,6 +106,7 @@ CHAT_IDLE_TIMEOUT = e.seconds("CHAT_IDLE_TIMEOUT", 60)
 CHAT_TOTAL_TIMEOUT = e.seconds("CHAT_TOTAL_TIMEOUT", 900)
 CHAT_ACK_TIMEOUT = e.seconds("CHAT_ACK_TIMEOUT", 30)
 CHAT_STORAGE_TIMEOUT = e.seconds("CHAT_STORAGE_TIMEOUT", 30)
+CHAT_RECHECK_SECONDS = e.seconds("CHAT_RECHECK_SECONDS", 45, most=60)
 
 CHAT_WORKER = e.switch("CHAT_WORKER", not REDIS_URL)
 CHAT_WORKER_RUNS = e.whole("CHAT_WORKER_RUNS", 1000, least=1)
@@ -144,7 +145,6 @@ if e.switch("TRUST_PROXY", False):
 
 # Files, language, logs ------------------------------------------------------------------------------------------------
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Served from the source folders: no collectstatic step between a clone and the first page.
 WHITENOISE_USE_FINDERS = True

@@ -11,7 +11,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +57,8 @@ def ensure_venv(root: Path, version: tuple[int, ...]) -> None:
     if venv_is_usable(root, version):
         return
     check_venv_modules(version)
+    import venv  # noqa: PLC0415 - not at the top: where it is missing, the line above says so
+
     say(f"Making {root / '.venv'} with Python {version[0]}.{version[1]}")
     try:
         venv.create(root / ".venv", clear=True, with_pip=True)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 from channels.layers import get_channel_layer
+from django.conf import settings
 
 from chat.runs.engine import Engine
 from chat.runs.notices import AccountChanged, Notice, RunBegan, SessionNotice
@@ -18,8 +19,8 @@ from chat.transports.access import Visitor, still_valid
 log = logging.getLogger(__name__)
 
 GROUP = "chat.notices"
-# A socket whose sign-in ended is closed after this time even if every notice was lost.
-RECHECK_SECONDS = 45.0
+# Django tells of a logout before it deletes the session, and of a new password before its own request keeps it.
+SETTLE_SECONDS = 1.5
 
 
 class Socket(Protocol):
@@ -84,7 +85,7 @@ class Hub:
                     socket.session_changed(session, changes)
             case AccountChanged(user):
                 sockets = tuple(self._sockets.get(f"user:{user}", ()))
-                self._tasks.append(asyncio.create_task(self._recheck(sockets)))
+                self._tasks.append(asyncio.create_task(self._recheck_twice(sockets)))
 
     async def _carry(self, notice: Notice) -> None:
         assert self._layer is not None
@@ -107,9 +108,15 @@ class Hub:
 
     async def _recheck_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(RECHECK_SECONDS)
+            # A socket whose sign-in ended is closed after this time even if every notice was lost.
+            await asyncio.sleep(settings.CHAT_RECHECK_SECONDS)
             self._tasks = [task for task in self._tasks if not task.done()]
             await self._recheck(tuple(socket for sockets in self._sockets.values() for socket in sockets))
+
+    async def _recheck_twice(self, sockets: tuple[Socket, ...]) -> None:
+        await self._recheck(sockets)
+        await asyncio.sleep(SETTLE_SECONDS)
+        await self._recheck(sockets)
 
     async def _recheck(self, sockets: tuple[Socket, ...]) -> None:
         for socket in sockets:

@@ -6,6 +6,8 @@ from collections.abc import Coroutine
 from typing import Any
 from uuid import UUID
 
+from autobahn.exception import Disconnected
+from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from msgspec import Struct
@@ -40,6 +42,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     def __init__(self) -> None:
         super().__init__()
         self._joined = False
+        self._closing = False
         self._bucket = TokenBucket(settings.CHAT_OPERATIONS_PER_SECOND)
         self._relays: dict[str, Relay] = {}
         self._sessions: set[str] = set()
@@ -52,6 +55,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await super().__call__(scope, receive, send)
         finally:
             self._release()  # not in disconnect(): daphne may cancel us without calling it
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        # Channels would hop to a thread before each message, to close connections that nothing here opens there.
+        await getattr(self, get_handler_name(message))(message)
 
     def _release(self) -> None:
         if self._joined:
@@ -74,13 +81,15 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self._refuse(refused)
             return
         await self.accept(SUBPROTOCOL if offered else None)
+        greeting = await hello(self.engine, self.visitor)
+        # From here to hello nothing waits: what the hub has for a socket that joined must not overtake it.
         if self.hub.count(self.visitor) >= settings.CHAT_SOCKETS_PER_USER:
             await self._reply(_error("rate_limited", "Too many connections are open for you. Close another tab first."))
-            await self.close(CloseCode.FLOOD)
+            await self._shut(CloseCode.FLOOD)
             return
         self.hub.join(self)
         self._joined = True
-        await self._reply(await hello(self.engine, self.visitor))
+        await self._reply(greeting)
 
     async def _refuse(self, refused: Refused) -> None:
         log.info("a socket was refused: %s", refused.reason)
@@ -88,21 +97,23 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self.close()
         else:
             await self.accept()  # a browser is told the close code only of a socket that was open
-            await self.close(refused.code)
+            await self.close(int(refused.code))
 
     # Operations -----------------------------------------------------------------------------------------------------
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if not self._joined:
-            return
-        if not self._bucket.take():
-            await self._too_many(text_data)
-            return
-        if text_data is None:
-            await self._reply(_error("bad_frame", "Binary frames are not understood. Send JSON as a text frame."))
-            return
-        async with self._turn:
-            await self._operate(text_data)
+        if not self._joined or self._closing:
+            return  # a server hands on what it had read before we closed
+        try:
+            if not self._bucket.take():
+                await self._too_many(text_data)
+            elif text_data is None:
+                await self._reply(_error("bad_frame", "Binary frames are not understood. Send JSON as a text frame."))
+            else:
+                async with self._turn:
+                    await self._operate(text_data)
+        except OSError:
+            log.debug("the client left before its reply")
 
     async def _operate(self, text: str) -> None:
         re = None
@@ -113,14 +124,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
         except ChatError as error:
             await self._reply(frames.Error.of(error, re or codec.id_of(text)))
         except OSError:
-            log.debug("the client left before its reply")
+            raise
         except Exception:
             log.exception("an operation failed")
             await self._reply(_error("internal", "Something went wrong on the server. Try again.", re))
 
     async def _too_many(self, text: str | None) -> None:
         if self._bucket.refused > FLOOD:
-            await self.close(CloseCode.FLOOD)
+            await self._shut(CloseCode.FLOOD)
             return
         error = ChatError("rate_limited", "Too many operations a second. Wait a moment.", retry_after_s=1)
         await self._reply(frames.Error.of(error, codec.id_of(text) if text else None))
@@ -177,11 +188,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self.engine.readers.call(self.visitor.owner.session, operation.session)
             self._listen_to(session)
         state = await self.engine.state(self.visitor.owner, operation.session, operation.before)
+        asked_for = {run for run, relay in self._relays.items() if relay.session is None}
         for running in state.runs:
             await self._unfollow(running.run)  # the snapshot moves the socket's position
         await self._reply(_with_re(state, operation.id))
         for running in state.runs:
-            await self._follow(UUID(running.run), running.seq, session=session)
+            # What run.follow asked for outlives session.close still.
+            kept = None if running.run in asked_for else session
+            await self._follow(UUID(running.run), running.seq, session=kept)
 
     async def _follow_run(self, operation: ops.RunFollow) -> None:
         follower = await self.engine.follow(self.visitor.owner, operation.run, operation.after)
@@ -191,7 +205,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     # Following ------------------------------------------------------------------------------------------------------
 
-    async def _follow(self, run: UUID, after: int = 0, *, session: str) -> None:
+    async def _follow(self, run: UUID, after: int = 0, *, session: str | None) -> None:
         if str(run) not in self._relays:
             follower = await self.engine.follow(self.visitor.owner, run, after)
             self._relay(Relay(follower, self._send_text, self._no_ack, session))
@@ -223,7 +237,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 await self._unfollow(run)
 
     def _no_ack(self) -> None:
-        self._spawn(self.close(CloseCode.NO_ACK))
+        self._spawn(self._shut(CloseCode.NO_ACK))
 
     # Called by the hub ----------------------------------------------------------------------------------------------
 
@@ -239,7 +253,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self._spawn(self._reply(frames.SessionChanged(session=session, **changes)))
 
     def sign_out(self) -> None:
-        self._spawn(self.close(CloseCode.SIGNED_OUT))
+        self._spawn(self._shut(CloseCode.SIGNED_OUT))
 
     # Sending --------------------------------------------------------------------------------------------------------
 
@@ -247,7 +261,18 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await self._send_text(frames.encode(frame))
 
     async def _send_text(self, text: str) -> None:
-        await self.base_send({"type": "websocket.send", "text": text})
+        """Raises OSError when nobody is there to read it."""
+        if self._closing:
+            raise ConnectionAbortedError  # uvicorn calls a frame after the close a bug of ours, and logs it as one
+        try:
+            await self.base_send({"type": "websocket.send", "text": text})
+        except Disconnected as error:  # daphne's word for it; uvicorn's is an OSError
+            raise ConnectionAbortedError from error
+
+    async def _shut(self, code: CloseCode) -> None:
+        if not self._closing:
+            self._closing = True
+            await self.close(int(code))  # daphne refuses every subclass of int
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
@@ -276,4 +301,4 @@ class NoRoute(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         await self.accept()
-        await self.close(CloseCode.NO_ROUTE)
+        await self.close(int(CloseCode.NO_ROUTE))
