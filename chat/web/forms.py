@@ -1,0 +1,32 @@
+from typing import Any
+
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, UserCreationForm
+from django.core.exceptions import ValidationError
+
+from chat.web.throttle import LoginThrottle
+
+
+class SignInForm(AuthenticationForm):
+    # The same words for a wrong password, an unknown name and a closed account.
+    error_messages = {
+        "invalid_login": "This name and password do not belong to an account.",
+        "inactive": "This name and password do not belong to an account.",
+    }
+
+    def clean(self) -> dict[str, Any]:
+        address = self.request.META.get("REMOTE_ADDR", "") if self.request else ""
+        throttle = LoginThrottle(self.cleaned_data.get("username", ""), address)
+        if not throttle.allows_one_more():
+            raise ValidationError("Too many tries. Wait a minute, then try again.", code="throttled")
+        cleaned: dict[str, Any] = super().clean()
+        throttle.forget()
+        return cleaned
+
+
+class AdminSignInForm(SignInForm, AdminAuthenticationForm):
+    """The admin's own sign-in page, with the same limit."""
+
+
+class SignUpForm(UserCreationForm):  # type: ignore[type-arg]
+    pass

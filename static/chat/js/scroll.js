@@ -1,0 +1,41 @@
+// Keeps the end of the thread in view while it grows, unless the reader has scrolled up.
+
+const NEAR = 80; // pixels from the end that still count as "at the end"
+
+export class FollowEnd {
+  #scroller;
+  #button;
+  #following = true;
+
+  constructor(scroller, button) {
+    this.#scroller = scroller;
+    this.#button = button;
+    scroller.addEventListener("scroll", () => this.#look(), { passive: true });
+    button.addEventListener("click", () => this.jump());
+    new ResizeObserver(() => this.settle()).observe(scroller);
+    this.jump();
+  }
+
+  jump() {
+    this.#following = true;
+    this.settle();
+  }
+
+  settle() {
+    if (this.#following) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#button.hidden = this.#following;
+  }
+
+  // Runs a change that adds content above, and leaves the reader where they were.
+  keeping(change) {
+    const fromEnd = this.#scroller.scrollHeight - this.#scroller.scrollTop;
+    change();
+    this.#scroller.scrollTop = this.#scroller.scrollHeight - fromEnd;
+  }
+
+  #look() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    this.#following = scrollHeight - scrollTop - clientHeight < NEAR;
+    this.#button.hidden = this.#following;
+  }
+}
