@@ -2,6 +2,7 @@
 
 import secrets
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
@@ -90,11 +91,19 @@ def origins(name: str, default: list[str]) -> list[str]:
     return [value.lower() for value in values]
 
 
-def database(name: str, default: Path) -> dict[str, object]:
+def database(name: str, default: Path) -> dict[str, Any]:
+    value = text(name) or f"sqlite:///{default}"
+    if not value.startswith(("sqlite:///", "postgres://", "postgresql://")):
+        raise _wrong_database(name)
     try:
-        return dict(env.db(name, default=f"sqlite:///{default}"))
+        return dict(env.db_url_config(value))
     except Exception:  # django-environ raises whatever the broken part raised
-        raise wrong(name, "sqlite:///path or postgres://user:password@host:5432/name") from None
+        raise _wrong_database(name) from None
+
+
+def _wrong_database(name: str) -> ImproperlyConfigured:
+    # Without its value, which may hold a password.
+    return ImproperlyConfigured(f"{name} is not valid: expected sqlite:///path or postgres://user:password@host/name.")
 
 
 def secret_key(folder: Path) -> str:

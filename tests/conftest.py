@@ -1,30 +1,15 @@
 """Fixtures for every test. The three people: Alice owns, Bob is another user, Charlie is a guest."""
 
-import os
-import tempfile
 from collections.abc import AsyncIterator
-
-# Before the settings are read: no test may see a developer's key or data.
-os.environ["CHAT_ENV_FILE"] = ""
-os.environ["CHAT_DATA_DIR"] = tempfile.mkdtemp(prefix="tokenwire-tests-")
-for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DATABASE_URL", "REDIS_URL", "CHAT_MODELS"):
-    os.environ.pop(name, None)
 
 import pytest
 import pytest_asyncio
-from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.core.cache import cache
 
 from chat.runs.engine import Engine
 from chat.runs.owner import Owner
 from tests.fakes import ScriptedProvider
-
-# pytest-django reads the settings before any conftest: too early for the lines above, so what matters is set again.
-django_settings.OPENAI_API_KEY = django_settings.OPENAI_BASE_URL = ""
-if "sqlite" in django_settings.DATABASES["default"]["ENGINE"]:
-    # Of this process alone: two test runs at once must not share a database.
-    django_settings.DATABASES["default"]["TEST"]["NAME"] = f"{os.environ['CHAT_DATA_DIR']}/test.sqlite3"
 
 
 @pytest.fixture(autouse=True)
@@ -69,5 +54,3 @@ def bob(bob_user: User) -> Owner:
 @pytest.fixture
 def charlie() -> Owner:
     return Owner(guest="charlie")
-
-

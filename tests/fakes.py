@@ -58,5 +58,8 @@ class ScriptedProvider:
     async def models(self) -> list[ModelInfo]:
         return self.known
 
+    async def warm(self) -> None:
+        pass
+
     async def close(self) -> None:
         pass

@@ -16,7 +16,7 @@ def models_used() -> list[str]:
     """The distinct models of all runs by one index step each; SELECT DISTINCT would read the whole index."""
     table = Run._meta.db_table
     sql = (
-        f"WITH RECURSIVE used(model) AS (SELECT MIN(model) FROM {table} UNION ALL "  # noqa: S608  a table's name
+        f"WITH RECURSIVE used(model) AS (SELECT MIN(model) FROM {table} UNION ALL "
         f"SELECT (SELECT MIN(r.model) FROM {table} r WHERE r.model > used.model) "
         f"FROM used WHERE used.model IS NOT NULL) "
         f"SELECT model FROM used WHERE model IS NOT NULL LIMIT {MOST_MODELS}"

@@ -67,7 +67,7 @@ def _path(leaf: UUID) -> list[UUID]:
     """From the leaf upwards, one more than a page."""
     table, pk = Message._meta.db_table, Message._meta.pk
     sql = (
-        f"WITH RECURSIVE path(id, parent_id, depth) AS (SELECT id, parent_id, 1 FROM {table} WHERE id = %s "  # noqa: S608  a table's name
+        f"WITH RECURSIVE path(id, parent_id, depth) AS (SELECT id, parent_id, 1 FROM {table} WHERE id = %s "
         f"UNION ALL SELECT m.id, m.parent_id, path.depth + 1 FROM {table} m JOIN path ON m.id = path.parent_id "
         f"WHERE path.depth <= {PAGE}) SELECT id FROM path ORDER BY depth"
     )

@@ -120,6 +120,10 @@ class Provider(Protocol):
         """The models on offer, the default first. Raises ProviderError."""
         ...
 
+    async def warm(self) -> None:
+        """Load what is slow to load, so that the first prompt need not."""
+        ...
+
     async def close(self) -> None:
         """Release connections; must run in the loop the provider was used in."""
         ...

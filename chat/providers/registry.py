@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from time import monotonic
-from typing import Protocol
 
 import msgspec
 
@@ -28,13 +27,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     demo_pace: float = PACE_S
 
 
-class WarmProvider(Provider, Protocol):
-    async def warm(self) -> None:
-        """Load what is slow to load, so that the first prompt does not wait for it."""
-        ...
-
-
-def build(config: ProviderConfig) -> WarmProvider:
+def build(config: ProviderConfig) -> Provider:
     """The offline demo, unless there is a key or a server to ask."""
     if not (config.api_key or config.base_url):
         return DemoModel(config.demo_pace)

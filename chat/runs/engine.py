@@ -66,6 +66,7 @@ class Engine:
         self.loop = asyncio.get_running_loop()
         self.writer.start()
         self._spawn(self._tick_for_ever())
+        self._spawn(self.provider.warm())
 
     async def close(self) -> None:
         """Give unfinished runs back to be taken over, then end every task and thread."""

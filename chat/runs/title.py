@@ -9,8 +9,9 @@ from chat.providers.base import ChatTurn, Provider, ProviderError, Request
 log = logging.getLogger(__name__)
 
 MOST_CHARS = 80
+MOST_READ = 2_000
 _ASK = (
-    "Give this conversation a title of at most six words, in its own language. "
+    "Above are a prompt and its answer. Give their conversation a title of at most six words, in its own language. "
     "Answer with the title alone: no quotes, no full stop."
 )
 
@@ -22,15 +23,14 @@ def first_exchange(session_id: UUID) -> list[ChatTurn] | None:
     messages = list(Message.objects.filter(session_id=session_id).order_by("id").only("role", "text")[:3])
     if len(messages) != 2:
         return None
-    return [
-        ChatTurn("user", f"Prompt:\n{messages[0].text[:2000]}\n\nAnswer:\n{messages[1].text[:2000]}\n\n{_ASK}"),
-    ]
+    prompt, answer = (message.text[:MOST_READ] for message in messages)
+    return [ChatTurn("user", f"{prompt}\n\n---\n{answer}\n\n---\n{_ASK}")]
 
 
 async def suggest(provider: Provider, model: str, turns: list[ChatTurn]) -> str:
     """A clean title, or "" if the model gave none."""
     try:
-        answer = await provider.complete(Request(model=model, turns=turns, max_output_tokens=40))
+        answer = await provider.complete(Request(model=model, turns=turns))
     except ProviderError as error:
         log.warning("no title: %s: %s", error, error.detail)
         return ""

@@ -73,7 +73,7 @@ def _open_with_daphne() -> None:
         return Deferred.fromFuture(asyncio.ensure_future(desk.close_desk()))
 
     reactor.callWhenRunning(start)
-    reactor.addSystemEventTrigger("before", "shutdown", stop)  # type: ignore[arg-type]  its stub has the order wrong
+    reactor.addSystemEventTrigger("before", "shutdown", stop)  # type: ignore[arg-type]  # its stub has the order wrong
 
 
 def _report(task: asyncio.Task[Any]) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from autobahn.exception import Disconnected
 from channels.consumer import get_handler_name
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from msgspec import Struct
@@ -61,12 +62,15 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await getattr(self, get_handler_name(message))(message)
 
     def _release(self) -> None:
+        self._leave()
+        for task in self._tasks:
+            task.cancel()
+
+    def _leave(self) -> None:
         if self._joined:
             self.hub.leave(self)
         for session in self._sessions:
             self.hub.close_session(session, self)
-        for task in self._tasks:
-            task.cancel()
 
     # The handshake --------------------------------------------------------------------------------------------------
 
@@ -102,8 +106,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
     # Operations -----------------------------------------------------------------------------------------------------
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if not self._joined or self._closing:
-            return  # a server hands on what it had read before we closed
+        if not self._joined:
+            return
+        if self._closing:
+            raise StopConsumer  # daphne queues all that a flood sent, and would have us read it to its end
         try:
             if not self._bucket.take():
                 await self._too_many(text_data)
@@ -272,6 +278,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def _shut(self, code: CloseCode) -> None:
         if not self._closing:
             self._closing = True
+            self._leave()
             await self.close(int(code))  # daphne refuses every subclass of int
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

@@ -49,14 +49,12 @@ async def stop_races(engine: Engine, owner: Owner, provider: ScriptedProvider, w
         accepted = await ask(engine, owner)
         reading = asyncio.create_task(collect(engine, owner, accepted.run))
         await asyncio.sleep(dice.random() * 0.004)
-        # The end and the stop set off within a few steps of the event loop, in either order.
-        lead = dice.randrange(-6, 12)
-        for _ in range(-lead):
-            await asyncio.sleep(0)
-        stopping = asyncio.create_task(engine.stop(owner, accepted.run)) if lead < 0 else None
+        # The stop has to pass the writer before it interrupts: give it a lead around what that takes, or none.
+        stopping = asyncio.create_task(engine.stop(owner, accepted.run)) if dice.random() < 0.7 else None
+        await asyncio.sleep(dice.random() * 0.006)
         gate.set()
-        for _ in range(lead):
-            await asyncio.sleep(dice.choice([0, 0, 0.001]))
+        for _ in range(dice.randrange(8)):
+            await asyncio.sleep(0)
         await (stopping or engine.stop(owner, accepted.run))
         await reading
         run = await acheck(accepted.run)
