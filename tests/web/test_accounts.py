@@ -131,3 +131,15 @@ def test_the_password_can_be_changed(client: Client, alice_user: User) -> None:
 
 def test_changing_the_password_asks_a_guest_to_sign_in(client: Client) -> None:
     assert client.get("/password/").headers["Location"].startswith("/login/")
+
+
+def test_the_admins_own_sign_in_has_the_same_limit(client: Client, admin_user: User) -> None:
+    for _ in range(throttle.TRIES):
+        client.post("/admin/login/", {"username": "admin", "password": "wrong"})
+    answer = client.post("/admin/login/", {"username": "admin", "password": "password"})
+    assert TOO_MANY in answer.content.decode()
+
+
+def test_staff_sign_in_to_the_admin(client: Client, admin_user: User) -> None:
+    answer = client.post("/admin/login/?next=/admin/", {"username": "admin", "password": "password", "next": "/admin/"})
+    assert answer.headers["Location"] == "/admin/"
