@@ -16,7 +16,7 @@ Step = str | float | ProviderError | asyncio.Event | Delta
 
 
 class ScriptedProvider:
-    """Plays a list of steps: text to stream, seconds to wait, an event to wait for, an error to raise, a delta as it is.
+    """Plays a list of steps: text to stream, seconds to wait, an event to wait for, an error to raise, a delta.
 
     `script` may be changed between runs, or be a function of the request. A script without a Finish gets one.
     """

@@ -34,7 +34,10 @@ def branch(
     most: int = PAGE,
     snapshots: list[Snapshot] | None = None,
 ) -> tuple[list[MessageState], str | None]:
-    """A page of the active branch, oldest first, and the cursor of the page before it (None: there is none)."""
+    """A page of the active branch, oldest first, and the cursor of the page before it (None: there is none).
+
+    A message that streams shows what its run's snapshot in `snapshots` holds; one that is missing there is added.
+    """
     if before is None:
         ids = tree.path(session.active_leaf_id, most + 1) if session.active_leaf_id else []
     else:
@@ -46,7 +49,7 @@ def branch(
     found = {message.id: message for message in Message.objects.filter(id__in=ids).select_related("run")}
     messages = [found[id_] for id_ in reversed(ids) if id_ in found]
     families = tree.siblings(session.id, {message.parent_id for message in messages})
-    live = {state.message: state for state in snapshots or []}
+    live = snapshots if snapshots is not None else []
     return [_message(message, families, live) for message in messages], more
 
 
@@ -73,11 +76,14 @@ def info(session: ChatSession) -> SessionInfo:
     )
 
 
-def _message(message: Message, families: dict[UUID | None, list[str]], live: dict[str, Snapshot]) -> MessageState:
+def _message(message: Message, families: dict[UUID | None, list[str]], live: list[Snapshot]) -> MessageState:
     run: Run | None = getattr(message, "run", None)
     parts, text = message.parts, message.text
     if message.status == Message.Status.STREAMING and run is not None:
-        shown = live.get(str(message.id)) or snapshot(run.id)
+        shown = next((state for state in live if state.message == str(message.id)), None)
+        if shown is None:
+            # It began after the others were looked up. What is shown of it now must be what its events go on from.
+            live.append(shown := snapshot(run.id))
         parts, text = shown.parts, shown.text
     return MessageState(
         id=str(message.id),

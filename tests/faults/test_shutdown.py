@@ -1,0 +1,74 @@
+"""SIGTERM and Ctrl-C: the process ends in time, and its runs go on in the next one."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.faults.survivor import Survivor
+from tests.servers import KINDS, STOP_S, running_server
+from tests.stored import Stored
+from tests.upstream import Scenario, expected_text
+from tests.visitors import Visitor
+from tests.waiting import until
+from tests.wsclient import Client
+
+RUNS = 10
+# One more than a crash would leave a run: a shutdown is no failure of an attempt.
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+async def test_runs_are_handed_back_and_go_on_after_every_restart(kind: str, tmp_path: Path, upstream: str) -> None:
+    with running_server(kind, tmp_path, upstream) as server:
+        stored, visitor = Stored(server.database), Visitor(server.port).sign_up()
+        survivors = [
+            Survivor(Scenario(seed=f"s{n}", chunks=150, rate=100).prompt, cookie=visitor.cookie, origin=server.origin)
+            for n in range(RUNS)
+        ]
+        waiting = [asyncio.create_task(survivor.run([server.ws])) for survivor in survivors]
+        for restarts, stop in enumerate(STOPS):
+            await until(partial(_restarted, survivors, restarts), 20)
+            begun = time.monotonic()
+            assert await asyncio.to_thread(server.stop, stop) == 0
+            assert time.monotonic() - begun < STOP_S
+            assert stored.rows("SELECT DISTINCT status, lease_until FROM chat_run") == [("queued", None)]
+            await asyncio.to_thread(server.start)
+        views = await asyncio.gather(*waiting)
+        for number, view in enumerate(views):
+            survivors[number].check(stored)
+            assert view.ended is not None
+            assert view.ended["type"] == "run.completed"
+            assert view.text == expected_text(f"s{number}", 150)
+            assert (view.restarts, view.attempt) == (len(STOPS), len(STOPS) + 1)
+        assert stored.sound()
+        assert "Traceback" not in server.log_text(), server.log_text()[-4000:]
+
+
+def _restarted(survivors: Sequence[Survivor], least: int) -> bool:
+    return all(survivor.restarts >= least for survivor in survivors)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_it_ends_at_once_with_sockets_that_idle_or_just_came(
+    kind: str, number: signal.Signals, tmp_path: Path, upstream: str
+) -> None:
+    with running_server(kind, tmp_path, upstream) as server:
+        async with Client.connect(server.ws) as idle:
+            await idle.ask("ping")
+            async with Client.connect(server.ws) as fresh:
+                begun = time.monotonic()
+                assert await asyncio.to_thread(server.stop, number) == 0
+                assert time.monotonic() - begun < 5
+                for client in (idle, fresh):
+                    code = await client.closed()
+                    # daphne has no goodbye: its connections just end.
+                    assert code == 1012 if kind == "uvicorn" else code in {1000, 1001, 1006, None}
+        assert "Traceback" not in server.log_text(), server.log_text()[-4000:]
+        assert server.log_text().rstrip().endswith("Stopped.")
