@@ -20,24 +20,28 @@ def append(entries: Sequence[Entry]) -> list[Lease]:
 
     Repeatable: a batch whose commit succeeded but was not acknowledged may be given again.
     """
-    params: list[Any] = []
-    for lease, event in entries:
-        params += (_id(lease), event.seq, event.type, event.data, lease.epoch)
     with transaction.atomic():
-        inserted = _insert(len(entries), params)
+        inserted = _insert_sqlite(entries) if connection.vendor == "sqlite" else _insert(entries)
         # Fewer rows than entries: somebody else holds a run, or this is a repeat. Rare, so found out afterwards.
         return [] if inserted == len(entries) else _lost(entries)
 
 
-def _insert(rows: int, params: list[Any]) -> int:
-    if connection.vendor == "sqlite":
-        # The driver itself: Django's cursor would rewrite every placeholder of a long statement at each call.
-        connection.ensure_connection()
-        with connection.wrap_database_errors:
-            return int(connection.connection.execute(_statement(rows, "(?,?,?,?,?)", ""), params).rowcount)
+def _insert_sqlite(entries: Sequence[Entry]) -> int:
+    params: list[Any] = []
+    for lease, (seq, type_, data) in entries:
+        params += (lease.hex, seq, type_, data, lease.epoch)
+    # The driver itself: Django's cursor would rewrite every placeholder of a long statement at each call.
+    with connection.wrap_database_errors:
+        return int(connection.connection.execute(_statement(len(entries), "(?,?,?,?,?)", ""), params).rowcount)
+
+
+def _insert(entries: Sequence[Entry]) -> int:
+    params: list[Any] = []
+    for lease, (seq, type_, data) in entries:
+        params += (lease.run, seq, type_, data, lease.epoch)
     with connection.cursor() as cursor:
         # FOR SHARE: a claim by another process has to wait for this commit, or this one sees the claim.
-        cursor.execute(_statement(rows, "(%s::uuid,%s::int,%s,%s,%s::int)", " FOR SHARE OF r"), params)
+        cursor.execute(_statement(len(entries), "(%s::uuid,%s::int,%s,%s,%s::int)", " FOR SHARE OF r"), params)
         return int(cursor.rowcount)
 
 
@@ -52,10 +56,6 @@ def _statement(rows: int, row: str, lock: str) -> str:
         f"JOIN {Run._meta.db_table} r ON r.id = v.column1 AND r.epoch = v.column5 AND r.status = 'running' "
         f"WHERE true{lock} ON CONFLICT DO NOTHING"
     )
-
-
-def _id(lease: Lease) -> object:
-    return lease.run.hex if connection.vendor == "sqlite" else lease.run
 
 
 def _lost(entries: Sequence[Entry]) -> list[Lease]:

@@ -21,6 +21,7 @@ class Lease:
     def __init__(self, run: UUID, epoch: int, seq: int) -> None:
         self.run = run
         self.key = str(run)
+        self.hex = run.hex  # how SQLite keeps it
         self.epoch = epoch
         self.seq = seq
         self.stored = seq

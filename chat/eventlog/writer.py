@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import DatabaseError, InterfaceError, connection, connections, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections, transaction
 
 from chat.eventlog.append import BATCH_ROWS, Entry, append
 from chat.eventlog.lease import Lease
@@ -130,7 +130,7 @@ class LogWriter:
         try:
             with transaction.atomic():
                 return _resolve, job.work()
-        except (DatabaseError, InterfaceError):
+        except (OperationalError, InterfaceError):
             raise  # the connection may be gone, and with it what the others of the group did
         except Exception as error:
             return _fail, error

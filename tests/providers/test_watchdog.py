@@ -38,9 +38,10 @@ async def test_a_cancel_from_outside_goes_first() -> None:
 
 
 async def test_both_cancels_in_one_turn_leave_the_outer_one() -> None:
-    dog = Watchdog(Timeouts(first_token=0.05))
+    made: list[Watchdog] = []
 
     async def waits() -> str:
+        made.append(dog := Watchdog(Timeouts(first_token=0.05)))
         dog.begin()
         try:
             await asyncio.sleep(5)
@@ -50,8 +51,8 @@ async def test_both_cancels_in_one_turn_leave_the_outer_one() -> None:
 
     task = asyncio.create_task(waits())
     await asyncio.sleep(0)
-    dog._first = 0
-    dog._check()
+    made[0]._first = 0
+    made[0]._check()
     task.cancel()
     assert await task == "theirs"
     assert task.cancelling() == 1
