@@ -13,7 +13,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 # The tests bring their own environment: a developer's key in .env must never be used by a test run.
 if env.str("CHAT_ENV_FILE", default=".env"):
-    environ.Env.read_env(BASE_DIR / env.str("CHAT_ENV_FILE", default=".env"))
+    environ.Env.read_env(BASE_DIR / env.str("CHAT_ENV_FILE", default=".env"), parse_comments=True)
 
 
 def wrong(name: str, expected: str) -> ImproperlyConfigured:

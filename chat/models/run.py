@@ -30,6 +30,7 @@ class Run(models.Model):
     model = models.CharField(max_length=200)
     options = models.JSONField(default=dict, blank=True)
     attempt = models.PositiveIntegerField(default=0)
+    handovers = models.PositiveIntegerField(default=0, help_text="Attempts that a clean shutdown gave back.")
     epoch = models.PositiveIntegerField(default=0)
     lease_owner = models.CharField(max_length=100, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)

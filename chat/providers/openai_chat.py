@@ -151,7 +151,9 @@ class OpenAIChat:
         }
         return {
             "model": request.model,
-            "messages": [{"role": turn.role, "content": turn.text} for turn in request.turns],
+            "messages": [],
+            # Beside the typed fields: the SDK would walk through every message by its type hints, on the event loop.
+            "extra_body": {"messages": [{"role": turn.role, "content": turn.text} for turn in request.turns]},
             **{name: value for name, value in optional.items() if value is not None},
         }
 

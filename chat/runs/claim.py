@@ -36,13 +36,14 @@ class Claim(NamedTuple):
     epoch: int
     top: int
     system: str  # the chat session's own system prompt
+    reason: str = ""  # of a further attempt: worker_lost or handed_over
 
 
 def lease_end() -> CombinedExpression:
     return Now() + timedelta(seconds=settings.CHAT_LEASE_SECONDS)
 
 
-def claim_of(run: Run, top: int) -> Claim:
+def claim_of(run: Run, top: int, reason: str = "") -> Claim:
     return Claim(
         run=run.id,
         session=run.session_id,
@@ -54,6 +55,7 @@ def claim_of(run: Run, top: int) -> Claim:
         epoch=run.epoch,
         top=top,
         system=run.session.system_prompt,
+        reason=reason,
     )
 
 
@@ -74,7 +76,7 @@ def claim_waiting(worker: str, most: int) -> tuple[list[Claim], list[Ending]]:
     for run in _waiting().select_related("session").order_by("created")[:most]:
         if run.stop_requested:
             ending = end_orphan(run, Status.STOPPED)
-        elif run.status == Status.RUNNING and run.attempt >= settings.CHAT_MAX_ATTEMPTS:
+        elif run.status == Status.RUNNING and run.attempt - run.handovers >= settings.CHAT_MAX_ATTEMPTS:
             ending = end_orphan(run, Status.FAILED, LOST)
         else:
             claims += _claim(run, worker)
@@ -97,7 +99,8 @@ def _claim(run: Run, worker: str) -> list[Claim]:
         return []  # another process got there first
     run.epoch += 1
     run.attempt += 1
-    return [claim_of(run, log.span(run.id)[1])]
+    reason = "worker_lost" if run.status == Status.RUNNING else "handed_over"
+    return [claim_of(run, log.span(run.id)[1], reason)]
 
 
 def renew(worker: str, held: Mapping[UUID, int]) -> tuple[set[UUID], set[UUID]]:
@@ -114,4 +117,4 @@ def release(worker: str) -> None:
     By the worker's name, not by what it executes: a claim may have been written just before the shutdown.
     """
     mine = Run.objects.filter(ended=None, status=Status.RUNNING, lease_owner=worker)
-    mine.update(status=Status.QUEUED, lease_owner="", lease_until=None)
+    mine.update(status=Status.QUEUED, lease_owner="", lease_until=None, handovers=F("handovers") + 1)

@@ -69,7 +69,9 @@ class Engine:
         self._spawn(self.provider.warm())
 
     async def close(self) -> None:
-        """Give unfinished runs back to be taken over, then end every task and thread."""
+        """Give unfinished runs back to be taken over, then end every task and thread. A second call does nothing."""
+        if self._closing:
+            return
         self._closing = True
         writing = {generation.task for generation in self.generations.values()}
         for generation in list(self.generations.values()):

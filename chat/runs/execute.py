@@ -125,7 +125,7 @@ class Generation:
             started = RunStarted(str(claim.session), str(claim.message), claim.model, claim.attempt)
             self._append("run.started", encode_data(started))
         else:
-            restarted = RunRestarted(claim.attempt, "worker_lost", [])
+            restarted = RunRestarted(claim.attempt, claim.reason, [])
             self._append("run.restarted", encode_data(restarted))
 
     async def _request(self) -> Request:
@@ -195,7 +195,8 @@ class Generation:
         outcome = Outcome(
             status=status,
             parts=self._answer.parts,
-            seq=self.lease.seq,
+            # Interrupted before its first event, it has nothing of its own: the log may hold an earlier attempt's text.
+            seq=self.lease.seq if self.lease.seq > self.claim.top else None,
             usage=self._usage_report(),
             timing=self._timing(),
             finish_reason=self._finish if status == Status.COMPLETED else "",

@@ -79,14 +79,14 @@ def _fingerprint(asked: AnyPrompt) -> str:
 
 def _earlier(owner: Owner, key: str, fingerprint: str) -> Accepted | None:
     runs = Run.objects.filter(requester=owner.requester, idempotency_key=key)
-    for run in runs.select_related("message"):
-        if run.created < timezone.now() - IDEMPOTENCY:
+    fields = ("created", "fingerprint", "session_id", "message__parent_id", "message_id", "id")
+    for created, earlier, session, prompt, message, run in runs.values_list(*fields):
+        if created < timezone.now() - IDEMPOTENCY:
             runs.update(idempotency_key=None)
-            break
-        if run.fingerprint != fingerprint:
+        elif earlier != fingerprint:
             raise ChatError("conflict", "This id was used for another prompt. Give every new prompt an id of its own.")
-        assert run.message.parent_id is not None
-        return Accepted(run.session_id, run.message.parent_id, run.message_id, run.id, repeat=True)
+        else:
+            return Accepted(session, prompt, message, run, repeat=True)
     return None
 
 

@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import pytest_asyncio
@@ -9,7 +9,7 @@ from chat.runs import engine as engine_module
 from chat.runs.engine import Engine
 from tests.fakes import ScriptedProvider
 
-MakeEngine = Callable[..., Engine]
+MakeEngine = Callable[..., Awaitable[Engine]]
 
 
 @pytest.fixture(autouse=True)
@@ -39,5 +39,3 @@ async def make_engine(transactional_db: None, provider: ScriptedProvider) -> Asy
     for engine in made:
         if engine.writer._thread.is_alive():
             await engine.close()
-
-

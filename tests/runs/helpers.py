@@ -171,9 +171,7 @@ async def freeze(engine: Engine) -> None:
 
 
 async def crash(engine: Engine) -> None:
-    """As kill -9 leaves it: what was not committed is gone, no end is written and no lease given back."""
-    engine.writer._entries.clear()
-    engine.writer._jobs.clear()
+    """As kill -9 right after the next commit leaves it: no more is written, no run ended, no lease given back."""
     tasks = [*engine._tasks, *engine._starting]
     for task in tasks:
         task.cancel()

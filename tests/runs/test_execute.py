@@ -1,7 +1,9 @@
 """Executing a run: deltas become events, every failure keeps the partial text, every answer has its numbers."""
 
 import asyncio
+import contextvars
 import json
+import time
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from pytest_django.fixtures import Settings
 
 from chat.eventlog import LogWriter, log
 from chat.eventlog import writer as writer_module
+from chat.eventlog.append import append
 from chat.models import Run, RunEvent
 from chat.protocol.events import MERGED_CHARS, decode_ended
 from chat.providers.base import (
@@ -30,7 +33,7 @@ from chat.runs.engine import Engine
 from chat.runs.finish import Outcome, end
 from chat.runs.owner import Owner
 from chat.runs.tokens import estimate_tokens
-from tests.fakes import ScriptedProvider
+from tests.fakes import ScriptedProvider, Step
 from tests.runs.helpers import acheck, ask, collect, data, text_of, until, wait_ended
 
 TABLE = RunEvent._meta.db_table
@@ -93,9 +96,7 @@ async def test_a_huge_delta_becomes_events_of_a_bounded_size(
     await acheck(accepted.run)
 
 
-async def test_an_answer_of_nothing_is_a_whole_answer(
-    engine: Engine, alice: Owner, provider: ScriptedProvider
-) -> None:
+async def test_an_answer_of_nothing_is_a_whole_answer(engine: Engine, alice: Owner, provider: ScriptedProvider) -> None:
     provider.script = [Finish("stop")]
     accepted = await ask(engine, alice)
     assert [event.type for event in await collect(engine, alice, accepted.run)] == ["run.started", "run.completed"]
@@ -216,8 +217,6 @@ async def test_characters_that_json_escapes_survive(engine: Engine, alice: Owner
 async def test_a_run_inherits_nothing_of_the_request_that_started_it(
     engine: Engine, alice: Owner, provider: ScriptedProvider
 ) -> None:
-    import contextvars
-
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="fresh")
     seen: list[str] = []
 
@@ -234,16 +233,13 @@ async def test_a_run_inherits_nothing_of_the_request_that_started_it(
 async def test_a_model_faster_than_the_database_is_slowed_down(
     engine: Engine, alice: Owner, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import time
-
     most = 0
-    real = writer_module.append
 
     def slow(batch: Any) -> Any:
         nonlocal most
-        most = max(most, max(lease.unflushed for lease, _ in batch))
+        most = max(most, *(lease.unflushed for lease, _ in batch))
         time.sleep(0.02)
-        return real(batch)
+        return append(batch)
 
     monkeypatch.setattr(writer_module, "append", slow)
     provider.script = ["x"] * 3000
@@ -323,6 +319,7 @@ async def test_an_answer_whose_end_was_given_up_by_the_log_has_no_gap_and_is_not
     engine.writer._patience = 0.1
     accepted = await ask(engine, alice)
     reading = asyncio.create_task(collect(engine, alice, accepted.run))
+
     async def two_stored() -> bool:
         return len(await sync_to_async(log.read_all)(accepted.run)) == 2
 
@@ -343,7 +340,8 @@ async def test_a_database_that_stays_away_too_long_fails_the_run_once_it_is_back
     engine: Engine, alice: Owner, provider: ScriptedProvider
 ) -> None:
     gate = asyncio.Event()
-    provider.script = ["stored", gate, *["x", 0.01] * 200, asyncio.Event()]
+    writing: list[Step] = ["x", 0.01] * 200
+    provider.script = ["stored", gate, *writing, asyncio.Event()]
     engine.writer._patience = 0.1
     accepted = await ask(engine, alice)
     await until(lambda: provider.opened == 1)

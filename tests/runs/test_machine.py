@@ -13,7 +13,7 @@ from tests.runs.machine import ChatMachine
 def test_random_lives_of_runs_keep_every_promise(transactional_db: None, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "chat")
     before = ChatMachine.sequences
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         ChatMachine,
         settings=settings(
             max_examples=times(200, 5_000),

@@ -91,9 +91,7 @@ async def test_the_new_attempt_says_so_and_starts_its_parts_anew(
     assert [data(event)["part"] for event in events if event.type == "text.delta"] == [0, 0, 0, 0]
 
 
-async def test_a_run_whose_lease_holds_is_left_alone(
-    make_engine: Any, alice: Owner, halves: ScriptedProvider
-) -> None:
+async def test_a_run_whose_lease_holds_is_left_alone(make_engine: Any, alice: Owner, halves: ScriptedProvider) -> None:
     first = await make_engine()
     accepted = await ask(first, alice)
     await begun(first, alice, accepted.run, "Old text")
@@ -179,6 +177,24 @@ async def test_an_orphan_that_somebody_stopped_ends_as_stopped(
     assert halves.opened == 1
 
 
+async def test_a_takeover_that_is_stopped_before_its_first_step_keeps_the_text(
+    make_engine: Any, alice: Owner, halves: ScriptedProvider
+) -> None:
+    first = await make_engine()
+    accepted = await ask(first, alice)
+    await begun(first, alice, accepted.run, "Old text")
+    await crash(first)
+    second = await make_engine()
+    await freeze(second)
+    await expire(accepted.run)
+    await second._claim()
+    second.generations[accepted.run].interrupt("stop")
+    run = await wait_ended(second, alice, accepted.run)
+    await acheck(accepted.run)
+    assert (run.status, run.attempt, run.message.text) == ("stopped", 2, "Old text")
+    assert halves.opened == 1
+
+
 async def test_a_zombie_writes_nothing_more_and_ends_nothing(
     make_engine: Any, alice: Owner, provider: ScriptedProvider
 ) -> None:
@@ -250,9 +266,7 @@ async def test_an_engine_that_takes_over_its_own_run_goes_on_with_the_new_attemp
     assert (run.status, run.attempt, run.message.text) == ("completed", 2, "New answer")
 
 
-async def test_of_many_processes_one_takes_a_run_over(
-    make_engine: Any, alice: Owner, halves: ScriptedProvider
-) -> None:
+async def test_of_many_processes_one_takes_a_run_over(make_engine: Any, alice: Owner, halves: ScriptedProvider) -> None:
     first = await make_engine()
     accepted = await ask(first, alice)
     await begun(first, alice, accepted.run, "Old text")
@@ -286,9 +300,7 @@ async def test_a_run_that_died_before_its_first_event_starts_as_if_new(
     await acheck(accepted.run)
 
 
-async def test_a_graceful_end_gives_runs_back_at_once(
-    make_engine: Any, alice: Owner, halves: ScriptedProvider
-) -> None:
+async def test_a_graceful_end_gives_runs_back_at_once(make_engine: Any, alice: Owner, halves: ScriptedProvider) -> None:
     first = await make_engine()
     accepted = await ask(first, alice)
     await begun(first, alice, accepted.run, "Old text")
@@ -371,3 +383,19 @@ async def test_a_queued_run_that_fails_does_not_hold_up_the_others(
     engine = await make_engine()
     runs = [await wait_ended(engine, alice, each.run) for each in (one, two)]
     assert {run.error_code for run in runs} == {"upstream_auth", ""}
+
+
+async def test_a_shutdown_is_not_counted_as_a_lost_worker(
+    make_engine: Any, alice: Owner, provider: ScriptedProvider, settings: Settings
+) -> None:
+    settings.CHAT_MAX_ATTEMPTS = 1
+    provider.script = lambda _: ["Half", asyncio.Event()] if provider.opened < 2 else ["Whole"]
+    accepted = await ask(engine := await make_engine(), alice)
+    await until_attempt_has_text(accepted.run)
+    await engine.close()
+    events = await asyncio.wait_for(collect(await make_engine(), alice, accepted.run), 10)
+    restarted = next(event for event in events if event.type == "run.restarted")
+    assert data(restarted) == {"attempt": 2, "reason": "handed_over", "parts": []}
+    assert events[-1].type == "run.completed"
+    run = await get_run(accepted.run)
+    assert (run.attempt, run.handovers) == (2, 1)

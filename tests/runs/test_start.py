@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -121,9 +120,7 @@ async def test_prompts_without_an_id_are_never_repeats(engine: Engine, alice: Ow
     assert (await ask(engine, alice)).run != (await ask(engine, alice)).run
 
 
-async def test_a_repeat_is_no_new_prompt_to_the_limits(
-    engine: Engine, alice: Owner, settings: Settings
-) -> None:
+async def test_a_repeat_is_no_new_prompt_to_the_limits(engine: Engine, alice: Owner, settings: Settings) -> None:
     settings.CHAT_PROMPTS_PER_MINUTE = 1
     first = await ask(engine, alice, id="one")
     assert (await ask(engine, alice, id="one")).run == first.run
@@ -263,7 +260,7 @@ async def test_what_is_somebody_elses_is_not_found(
             engine.select_branch(other, hers.session, hers.message),
         ):
             with pytest.raises(ChatError) as theirs:
-                await attempt  # type: ignore[misc]
+                await attempt
             assert theirs.value.code == "not_found"
     gate.set()
     assert (await wait_ended(engine, alice, hers.run)).status == "completed"
@@ -380,7 +377,7 @@ async def test_a_caller_that_leaves_halfway_leaves_no_run_without_a_writer(
     await engine.writer.call(lambda: None)
     async for run in Run.objects.all():
         await wait_ended(engine, alice, run.id)
-    assert await sync_to_async(set)(Run.objects.values_list("status", "attempt")) == {("completed", 1)}
+    assert {(run.status, run.attempt) async for run in Run.objects.all()} == {("completed", 1)}
 
 
 async def test_a_run_without_room_here_waits_in_the_queue(alice: Owner, make_engine: Any) -> None:

@@ -12,6 +12,8 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
+from django.db import OperationalError, ProgrammingError
+
 from chat.protocol import codec, events, frames
 from chat.protocol.errors import ChatError
 from chat.protocol.frames import Snapshot
@@ -44,6 +46,8 @@ class Command(BaseCommand):
             code = asyncio.run(_ask(_owner(user), asked, as_json=options["json"]))
         except ChatError as error:
             raise CommandError(error.message) from None
+        except (OperationalError, ProgrammingError) as error:
+            raise CommandError(f"The database cannot be used ({error}). Does it need `manage.py migrate`?") from None
         except BrokenPipeError:
             # Whoever read us has gone (`| head`). Python would complain when it flushes stdout at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
