@@ -11,7 +11,6 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
-
 from django.db import OperationalError, ProgrammingError
 
 from chat.protocol import codec, events, frames
