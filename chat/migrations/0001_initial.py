@@ -7,7 +7,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -16,166 +15,307 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='ChatSession',
+            name="ChatSession",
             fields=[
-                ('id', models.UUIDField(default=chat.models.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('guest', models.CharField(blank=True, help_text="The guest's secret id, kept in its cookie session.", max_length=40)),
-                ('title', models.CharField(blank=True, max_length=200)),
-                ('titled_by', models.CharField(choices=[('prompt', 'first words of the prompt'), ('model', 'the model'), ('user', 'the user')], default='prompt', max_length=8)),
-                ('model', models.CharField(blank=True, max_length=200)),
-                ('system_prompt', models.TextField(blank=True)),
-                ('archived', models.BooleanField(default=False)),
-                ('created', models.DateTimeField(auto_now_add=True)),
-                ('updated', models.DateTimeField(auto_now=True)),
-                ('owner', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='chat_sessions', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(default=chat.models.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
+                (
+                    "guest",
+                    models.CharField(
+                        blank=True, help_text="The guest's secret id, kept in its cookie session.", max_length=40
+                    ),
+                ),
+                ("title", models.CharField(blank=True, max_length=200)),
+                (
+                    "titled_by",
+                    models.CharField(
+                        choices=[("prompt", "first words of the prompt"), ("model", "the model"), ("user", "the user")],
+                        default="prompt",
+                        max_length=8,
+                    ),
+                ),
+                ("model", models.CharField(blank=True, max_length=200)),
+                ("system_prompt", models.TextField(blank=True)),
+                ("archived", models.BooleanField(default=False)),
+                ("created", models.DateTimeField(auto_now_add=True)),
+                ("updated", models.DateTimeField(auto_now=True)),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        blank=True,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="chat_sessions",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'chat session',
+                "verbose_name": "chat session",
             },
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('id', models.UUIDField(default=chat.models.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('role', models.CharField(choices=[('user', 'User'), ('assistant', 'Assistant')], max_length=10)),
-                ('status', models.CharField(choices=[('done', 'Done'), ('streaming', 'Streaming'), ('stopped', 'Stopped'), ('failed', 'Failed')], default='done', max_length=10)),
-                ('parts', models.JSONField(default=list, help_text='The content in order, in the shape of docs/protocol.md.')),
-                ('text', models.TextField(blank=True, help_text='The text parts joined.')),
-                ('model', models.CharField(blank=True, max_length=200)),
-                ('created', models.DateTimeField(auto_now_add=True)),
-                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='children', to='chat.message')),
-                ('session', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='messages', to='chat.chatsession')),
+                (
+                    "id",
+                    models.UUIDField(default=chat.models.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
+                ("role", models.CharField(choices=[("user", "User"), ("assistant", "Assistant")], max_length=10)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("done", "Done"),
+                            ("streaming", "Streaming"),
+                            ("stopped", "Stopped"),
+                            ("failed", "Failed"),
+                        ],
+                        default="done",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "parts",
+                    models.JSONField(default=list, help_text="The content in order, in the shape of docs/protocol.md."),
+                ),
+                ("text", models.TextField(blank=True, help_text="The text parts joined.")),
+                ("model", models.CharField(blank=True, max_length=200)),
+                ("created", models.DateTimeField(auto_now_add=True)),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="children",
+                        to="chat.message",
+                    ),
+                ),
+                (
+                    "session",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="messages",
+                        to="chat.chatsession",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='chatsession',
-            name='active_leaf',
-            field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='chat.message'),
+            model_name="chatsession",
+            name="active_leaf",
+            field=models.ForeignKey(
+                blank=True,
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="chat.message",
+            ),
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.UUIDField(default=chat.models.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('completed', 'Completed'), ('stopped', 'Stopped'), ('failed', 'Failed')], default='queued', max_length=10)),
-                ('stop_requested', models.BooleanField(default=False)),
-                ('requester', models.CharField(help_text='Who asked: `user:<id>` or `guest:<id>`.', max_length=60)),
-                ('idempotency_key', models.CharField(blank=True, max_length=64, null=True)),
-                ('fingerprint', models.CharField(blank=True, help_text='sha256 of what was asked under that key.', max_length=64)),
-                ('model', models.CharField(max_length=200)),
-                ('options', models.JSONField(blank=True, default=dict)),
-                ('attempt', models.PositiveIntegerField(default=0)),
-                ('handovers', models.PositiveIntegerField(default=0, help_text='Attempts that a clean shutdown gave back.')),
-                ('epoch', models.PositiveIntegerField(default=0)),
-                ('lease_owner', models.CharField(blank=True, max_length=100)),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('created', models.DateTimeField(auto_now_add=True)),
-                ('started', models.DateTimeField(blank=True, null=True)),
-                ('ended', models.DateTimeField(blank=True, null=True)),
-                ('first_token_ms', models.PositiveIntegerField(blank=True, null=True)),
-                ('total_ms', models.PositiveIntegerField(blank=True, null=True)),
-                ('finish_reason', models.CharField(blank=True, max_length=20)),
-                ('input_tokens', models.PositiveIntegerField(blank=True, null=True)),
-                ('output_tokens', models.PositiveIntegerField(blank=True, null=True)),
-                ('reasoning_tokens', models.PositiveIntegerField(blank=True, null=True)),
-                ('usage_estimated', models.BooleanField(default=False)),
-                ('error_code', models.CharField(blank=True, max_length=40)),
-                ('error_message', models.CharField(blank=True, help_text='What the user was told.', max_length=500)),
-                ('error_retryable', models.BooleanField(default=False)),
-                ('error_status', models.PositiveSmallIntegerField(blank=True, help_text="The upstream's HTTP status.", null=True)),
-                ('error_detail', models.TextField(blank=True, help_text="The upstream's own words: for operators only.")),
-                ('request_id', models.CharField(blank=True, help_text="The upstream's x-request-id.", max_length=200)),
-                ('retries', models.PositiveSmallIntegerField(default=0, help_text='Refused upstream calls before the first token.')),
-                ('message', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='run', to='chat.message')),
-                ('session', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='chat.chatsession')),
+                (
+                    "id",
+                    models.UUIDField(default=chat.models.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("completed", "Completed"),
+                            ("stopped", "Stopped"),
+                            ("failed", "Failed"),
+                        ],
+                        default="queued",
+                        max_length=10,
+                    ),
+                ),
+                ("stop_requested", models.BooleanField(default=False)),
+                ("requester", models.CharField(help_text="Who asked: `user:<id>` or `guest:<id>`.", max_length=60)),
+                ("idempotency_key", models.CharField(blank=True, max_length=64, null=True)),
+                (
+                    "fingerprint",
+                    models.CharField(blank=True, help_text="sha256 of what was asked under that key.", max_length=64),
+                ),
+                ("model", models.CharField(max_length=200)),
+                ("options", models.JSONField(blank=True, default=dict)),
+                ("attempt", models.PositiveIntegerField(default=0)),
+                (
+                    "handovers",
+                    models.PositiveIntegerField(default=0, help_text="Attempts that a clean shutdown gave back."),
+                ),
+                ("epoch", models.PositiveIntegerField(default=0)),
+                ("lease_owner", models.CharField(blank=True, max_length=100)),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                ("created", models.DateTimeField(auto_now_add=True)),
+                ("started", models.DateTimeField(blank=True, null=True)),
+                ("ended", models.DateTimeField(blank=True, null=True)),
+                ("first_token_ms", models.PositiveIntegerField(blank=True, null=True)),
+                ("total_ms", models.PositiveIntegerField(blank=True, null=True)),
+                ("finish_reason", models.CharField(blank=True, max_length=20)),
+                ("input_tokens", models.PositiveIntegerField(blank=True, null=True)),
+                ("output_tokens", models.PositiveIntegerField(blank=True, null=True)),
+                ("reasoning_tokens", models.PositiveIntegerField(blank=True, null=True)),
+                ("usage_estimated", models.BooleanField(default=False)),
+                ("error_code", models.CharField(blank=True, max_length=40)),
+                ("error_message", models.CharField(blank=True, help_text="What the user was told.", max_length=500)),
+                ("error_retryable", models.BooleanField(default=False)),
+                (
+                    "error_status",
+                    models.PositiveSmallIntegerField(blank=True, help_text="The upstream's HTTP status.", null=True),
+                ),
+                (
+                    "error_detail",
+                    models.TextField(blank=True, help_text="The upstream's own words: for operators only."),
+                ),
+                ("request_id", models.CharField(blank=True, help_text="The upstream's x-request-id.", max_length=200)),
+                (
+                    "retries",
+                    models.PositiveSmallIntegerField(
+                        default=0, help_text="Refused upstream calls before the first token."
+                    ),
+                ),
+                (
+                    "message",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="run", to="chat.message"
+                    ),
+                ),
+                (
+                    "session",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="runs",
+                        to="chat.chatsession",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='RunEvent',
+            name="RunEvent",
             fields=[
-                ('pk', models.CompositePrimaryKey('run_id', 'seq', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('seq', models.PositiveIntegerField()),
-                ('type', models.CharField(max_length=32)),
-                ('data', models.TextField(help_text="A JSON object: the event's own fields.")),
-                ('run', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='events', to='chat.run')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "run_id", "seq", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("seq", models.PositiveIntegerField()),
+                ("type", models.CharField(max_length=32)),
+                ("data", models.TextField(help_text="A JSON object: the event's own fields.")),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="events",
+                        to="chat.run",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'run event',
+                "verbose_name": "run event",
             },
         ),
         migrations.AddIndex(
-            model_name='message',
-            index=models.Index(fields=['session', 'id'], name='message_of_session'),
+            model_name="message",
+            index=models.Index(fields=["session", "id"], name="message_of_session"),
         ),
         migrations.AddIndex(
-            model_name='message',
-            index=models.Index(fields=['created'], name='message_created'),
+            model_name="message",
+            index=models.Index(fields=["created"], name="message_created"),
         ),
         migrations.AddIndex(
-            model_name='message',
-            index=models.Index(condition=models.Q(('status', 'done'), _negated=True), fields=['status', '-created'], name='message_not_done'),
+            model_name="message",
+            index=models.Index(
+                condition=models.Q(("status", "done"), _negated=True),
+                fields=["status", "-created"],
+                name="message_not_done",
+            ),
         ),
         migrations.AddIndex(
-            model_name='chatsession',
-            index=models.Index(fields=['owner', '-updated'], name='chatsession_of_owner'),
+            model_name="chatsession",
+            index=models.Index(fields=["owner", "-updated"], name="chatsession_of_owner"),
         ),
         migrations.AddIndex(
-            model_name='chatsession',
-            index=models.Index(fields=['guest', '-updated'], name='chatsession_of_guest'),
+            model_name="chatsession",
+            index=models.Index(fields=["guest", "-updated"], name="chatsession_of_guest"),
         ),
         migrations.AddIndex(
-            model_name='chatsession',
-            index=models.Index(fields=['-updated'], name='chatsession_updated'),
+            model_name="chatsession",
+            index=models.Index(fields=["-updated"], name="chatsession_updated"),
         ),
         migrations.AddIndex(
-            model_name='chatsession',
-            index=models.Index(fields=['created'], name='chatsession_created'),
+            model_name="chatsession",
+            index=models.Index(fields=["created"], name="chatsession_created"),
         ),
         migrations.AddIndex(
-            model_name='chatsession',
-            index=models.Index(condition=models.Q(('archived', True)), fields=['-updated'], name='chatsession_archived'),
+            model_name="chatsession",
+            index=models.Index(
+                condition=models.Q(("archived", True)), fields=["-updated"], name="chatsession_archived"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='chatsession',
-            constraint=models.CheckConstraint(condition=models.Q(('owner', None), ('guest', ''), _connector='XOR'), name='chatsession_one_owner', violation_error_message='one owner'),
+            model_name="chatsession",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("owner", None), ("guest", ""), _connector="XOR"),
+                name="chatsession_one_owner",
+                violation_error_message="one owner",
+            ),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('ended', None)), fields=['lease_until'], name='run_active'),
+            model_name="run",
+            index=models.Index(condition=models.Q(("ended", None)), fields=["lease_until"], name="run_active"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('ended', None)), fields=['requester'], name='run_active_of_requester'),
+            model_name="run",
+            index=models.Index(
+                condition=models.Q(("ended", None)), fields=["requester"], name="run_active_of_requester"
+            ),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['session', '-created'], name='run_of_session'),
+            model_name="run",
+            index=models.Index(fields=["session", "-created"], name="run_of_session"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['requester', '-created'], name='run_of_requester'),
+            model_name="run",
+            index=models.Index(fields=["requester", "-created"], name="run_of_requester"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['created'], name='run_created'),
+            model_name="run",
+            index=models.Index(fields=["created"], name="run_created"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['status', '-created'], name='run_by_status'),
+            model_name="run",
+            index=models.Index(fields=["status", "-created"], name="run_by_status"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['model', '-created'], name='run_by_model'),
+            model_name="run",
+            index=models.Index(fields=["model", "-created"], name="run_by_model"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('usage_estimated', True)), fields=['-created'], name='run_estimated'),
+            model_name="run",
+            index=models.Index(
+                condition=models.Q(("usage_estimated", True)), fields=["-created"], name="run_estimated"
+            ),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['request_id'], name='run_request_id'),
+            model_name="run",
+            index=models.Index(fields=["request_id"], name="run_request_id"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(fields=('requester', 'idempotency_key'), name='run_idempotency_key'),
+            model_name="run",
+            constraint=models.UniqueConstraint(fields=("requester", "idempotency_key"), name="run_idempotency_key"),
         ),
     ]
