@@ -60,7 +60,7 @@ def read_chunk(payload: bytes) -> Chunk:
     """Raises ValueError if it is no JSON object."""
     try:
         return _decode(payload)
-    except ValueError:  # msgspec's errors and UnicodeDecodeError
+    except (ValueError, RecursionError):  # msgspec's errors and UnicodeDecodeError are ValueErrors
         return _loosely(payload)
 
 

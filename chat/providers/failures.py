@@ -10,6 +10,7 @@ without anything that looks like a key.
     our own limits      upstream_timeout
 """
 
+import json
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -104,7 +105,7 @@ def of_status(status: int, headers: Mapping[str, str], body: bytes) -> ProviderE
     """An HTTP status that is no success."""
     try:
         found = msgspec.json.decode(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     error = found.get("error", found) if isinstance(found, dict) else None
     failed = _classify(error or body.decode("utf-8", "replace"), status)
@@ -122,7 +123,7 @@ def _classify(error: Any, status: int | None) -> ProviderError:
     words = str(fields.get("message") or "")
     if status is None:
         status = next((int(name) for name in names if re.fullmatch("[45][0-9]{2}", name)), None)
-    detail = msgspec.json.encode(error, enc_hook=str).decode()
+    detail = json.dumps(error)  # not msgspec, which refuses half an emoji and the largest numbers
     refused = status in (400, 403, 413, 422, None)
     if refused and FILTER_CODES.intersection(names):
         return failure("content_filtered", detail, status=status)
@@ -163,6 +164,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def redacted(detail: str, api_key: str) -> str:
+    """Fit to be stored: without keys, short, and without NUL, which Postgres refuses in text."""
+    detail = detail.replace("\0", "\ufffd")
     if len(api_key) >= 4:
         detail = detail.replace(api_key, "[key]")
     return KEY.sub("[key]", detail)[:DETAIL_CHARS]

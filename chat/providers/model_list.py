@@ -19,7 +19,7 @@ def read_models(body: bytes, context_tokens: int) -> list[ModelInfo]:
     """In the server's order. Those that plainly cannot chat are left out, unless nothing else is there."""
     try:
         found = msgspec.json.decode(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise garbage(body) from None
     listed = found.get("data") if isinstance(found, dict) else found
     if not isinstance(listed, list):

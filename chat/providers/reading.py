@@ -8,6 +8,7 @@ from chat.providers.failures import content_filtered, cut, garbage, in_stream
 from chat.providers.sse import ErrorData, EventTooLarge, SSEDecoder
 
 HEAD_BYTES = 2000  # kept of a body that turns out to be no stream, for the log
+MOST_TOKENS = 2**31 - 1  # an integer column of Postgres
 
 Kind = type[TextDelta] | type[ReasoningDelta]
 
@@ -70,9 +71,9 @@ class Reading:
             details = self._usage.completion_tokens_details
             batch.append(
                 Usage(
-                    input_tokens=self._usage.prompt_tokens or 0,
-                    output_tokens=self._usage.completion_tokens or 0,
-                    reasoning_tokens=(details.reasoning_tokens or 0) if details else 0,
+                    input_tokens=_tokens(self._usage.prompt_tokens),
+                    output_tokens=_tokens(self._usage.completion_tokens),
+                    reasoning_tokens=_tokens(details.reasoning_tokens if details else 0),
                 )
             )
         batch.append(Finish(_finish(self._reason)))
@@ -149,6 +150,11 @@ class Reading:
                 text, self._halves[self._kind] = text[:-1], text[-1]
             return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         return text
+
+
+def _tokens(count: int | None) -> int:
+    """A count that a database takes: a run must not fail to end over what the upstream claims to have counted."""
+    return min(max(count or 0, 0), MOST_TOKENS)
 
 
 def _finish(reason: str) -> Literal["stop", "length", "content_filter"]:

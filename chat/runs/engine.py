@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -59,6 +60,7 @@ class Engine:
         self.carrier: Carrier | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._launching: deque[Generation] = deque()
         self._starting: set[asyncio.Task[Accepted]] = set()
         self._closing = False
 
@@ -203,8 +205,18 @@ class Engine:
     def _execute(self, claim: Claim) -> None:
         generation = Generation(self, claim)
         self.generations[claim.run] = generation
-        # A context of its own: the run must not inherit what belongs to the request that started it.
-        generation.task = self._spawn(self._generate(generation), contextvars.Context())
+        self._launching.append(generation)
+        if len(self._launching) == 1:
+            self._spawn(self._launch())
+
+    async def _launch(self) -> None:
+        """One a turn of the event loop: a burst of prompts must not hold up the streams that are under way."""
+        while self._launching:
+            generation = self._launching[0]
+            # A context of its own: the run must not inherit what belongs to the request that started it.
+            generation.task = self._spawn(self._generate(generation), contextvars.Context())
+            await asyncio.sleep(0)
+            self._launching.popleft()
 
     async def _generate(self, generation: Generation) -> None:
         try:

@@ -47,6 +47,25 @@ def test_the_end_stays_in_view_unless_the_reader_scrolled_up(alice: Person) -> N
     alice.stop()
 
 
+def test_earlier_messages_come_above_without_moving_what_is_read(alice: Person) -> None:
+    first = Scenario(seed="turn 0", chunks=3)
+    alice.send_prompt(first).sees_answer(first.text)
+    for turn in range(1, 27):
+        story = Scenario(seed=f"turn {turn}", chunks=3)
+        alice.send_prompt(story).sees_answer(story.text, count=turn + 1)
+    alice.reload()
+    expect(alice.page.locator("[data-message]:not([data-message=''])")).to_have_count(50)
+    oldest = alice.prompts.first.element_handle()
+    link = alice.page.get_by_role("link", name="Earlier messages")
+    link.scroll_into_view_if_needed()
+    top = oldest.bounding_box()["y"]  # type: ignore[index]
+    link.click()
+    expect(alice.answers).to_have_count(27)
+    assert abs(oldest.bounding_box()["y"] - top) < 60, "the link itself goes"  # type: ignore[index]
+    assert alice.prompts.first.locator("[data-text]").text_content() == first.prompt
+    expect(link).to_be_hidden()
+
+
 def test_hostile_prompts_and_titles_are_inert(alice: Person) -> None:
     for payload in PAYLOADS[::4]:
         alice.page.get_by_role("link", name="New chat").click()

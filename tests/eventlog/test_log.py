@@ -31,7 +31,9 @@ def test_an_empty_log_spans_nothing(make_run: MakeRun) -> None:
     assert log.span(make_run().id) == (0, 0)
 
 
-def test_the_tops_of_several_runs_are_one_query(make_run: MakeRun, django_assert_num_queries: Callable[[int], object]) -> None:
+def test_the_tops_of_several_runs_are_one_query(
+    make_run: MakeRun, django_assert_num_queries: Callable[[int], object]
+) -> None:
     one, two, empty = make_run(), make_run(), make_run()
     fill(one, range(1, 4))
     fill(two, range(1, 8))

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 
 from chat.eventlog import Lease, LogWriter, log
 from chat.eventlog import writer as writer_module
@@ -19,6 +18,7 @@ from chat.protocol.events import Event
 from tests.eventlog.conftest import Log, stored
 
 MakeRun = Callable[..., Run]
+sqlite_only = pytest.mark.skipif(connection.vendor != "sqlite", reason="uses SQLite's own means")
 read_seqs = sync_to_async(stored)
 update = sync_to_async(lambda run, **fields: Run.objects.filter(id=run.id).update(**fields))
 
@@ -74,9 +74,10 @@ async def test_what_gathers_during_a_commit_becomes_one_batch(
     assert len(sizes) <= 4
 
 
+@sqlite_only
 async def test_nothing_is_published_before_it_is_in_the_database(store: Log, make_run: MakeRun) -> None:
     run = await sync_to_async(make_run)()
-    other = sqlite3.connect(settings.DATABASES["default"]["TEST"]["NAME"])
+    other = sqlite3.connect(connection.settings_dict["NAME"])
     missing: list[int] = []
 
     def look(key: str, events: Sequence[Event]) -> None:
@@ -202,6 +203,7 @@ async def test_events_wait_for_a_database_that_comes_back(store: Log, make_run: 
     assert lease.loss is None
 
 
+@sqlite_only
 async def test_a_full_disk_is_an_error_of_the_database_and_not_the_writers_end(store: Log, make_run: MakeRun) -> None:
     run = await sync_to_async(make_run)()
     lease = lease_of(run)
@@ -312,6 +314,24 @@ async def test_a_job_raises_what_it_raises_and_is_rolled_back(store: Log, make_r
     with pytest.raises(ValueError, match="no"):
         await store.writer.call(half)
     assert (await Run.objects.aget(id=run.id)).model == "alpha"
+
+
+async def test_a_job_that_the_database_refuses_fails_alone(store: Log, make_run: MakeRun) -> None:
+    run, other = await sync_to_async(make_run)(idempotency_key="one"), await sync_to_async(make_run)()
+
+    def rename(run: Run, **fields: str) -> int:
+        return Run.objects.filter(id=run.id).update(**fields)
+
+    jobs = [
+        store.writer.call(time.sleep, 0.05),  # the others gather behind it
+        store.writer.call(rename, run, model="before"),
+        store.writer.call(rename, other, idempotency_key="one"),
+        store.writer.call(rename, other, model="after"),
+    ]
+    _, before, refused, after = await asyncio.gather(*jobs, return_exceptions=True)
+    assert (before, after) == (1, 1)
+    assert isinstance(refused, IntegrityError)
+    assert [found.model async for found in Run.objects.order_by("id")] == ["before", "after"]
 
 
 async def test_a_caller_that_left_does_not_undo_its_job(store: Log, make_run: MakeRun) -> None:

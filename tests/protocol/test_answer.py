@@ -51,4 +51,9 @@ def test_any_prefix_and_the_rest_add_up_to_the_whole(events: list[Event], data: 
         answer.apply(events[position:cut])
         assert answer.seq == cut
         position = cut
-    assert (answer.parts, answer.text, answer.seq, answer.attempt) == (whole.parts, whole.text, whole.seq, whole.attempt)
+    assert (answer.parts, answer.text, answer.seq, answer.attempt) == (
+        whole.parts,
+        whole.text,
+        whole.seq,
+        whole.attempt,
+    )

@@ -37,6 +37,14 @@ def refused(text: str, prompt_chars: int = 32_000) -> ChatError:
     return caught.value
 
 
+def outcome(text: str) -> Operation | str:
+    """What a frame is decoded to, or the code it is refused with."""
+    try:
+        return read(text)
+    except ChatError as error:
+        return error.code
+
+
 def prompt(**fields: Any) -> str:
     return json.dumps({"type": "prompt.send", "text": "Hello", **fields})
 
@@ -44,7 +52,7 @@ def prompt(**fields: Any) -> str:
 def test_it_works() -> None:
     operation = read('{"type":"prompt.send","text":"Hello","id":"one"}')
     assert operation == PromptSend(id="one", text="Hello")
-    assert operation.parent is msgspec.UNSET  # type: ignore[union-attr]
+    assert operation.parent is msgspec.UNSET
 
 
 @pytest.mark.parametrize(
@@ -106,10 +114,7 @@ def test_what_is_not_json_is_bad_json(text: str) -> None:
 
 @pytest.mark.parametrize("nested", ["[" * 30_000 + "]" * 30_000, '{"a":' * 9_000 + "1" + "}" * 9_000])
 def test_nesting_that_is_closed_again_overflows_no_stack(nested: str) -> None:
-    try:
-        assert read('{"type":"ping","x":' + nested + "}") == Ping()
-    except ChatError as error:
-        assert error.code == "bad_json"
+    assert outcome('{"type":"ping","x":' + nested + "}") in {Ping(), "bad_json"}
 
 
 def test_a_hundred_thousand_levels_are_too_large_for_a_frame() -> None:
@@ -175,11 +180,9 @@ def test_a_wrong_field_is_bad_frame_and_named(text: str, field: str | None) -> N
 
 
 def test_a_key_given_twice_is_decoded_or_refused_but_harmless() -> None:
-    try:
-        assert read('{"type":"ping","id":"a","id":"b"}').id in {"a", "b"}
-        read('{"type":"ping","type":"prompt.send","text":"a"}')
-    except ChatError as error:
-        assert error.code in {"bad_frame", "bad_json"}
+    assert outcome('{"type":"ping","id":"a","id":"b"}') in {Ping(id="a"), Ping(id="b"), "bad_frame"}
+    twice = outcome('{"type":"ping","type":"prompt.send","text":"a"}')
+    assert twice in {"bad_frame", "bad_json"} or isinstance(twice, Ping | PromptSend)
 
 
 def test_a_hundred_thousand_keys_are_too_many_bytes() -> None:
@@ -228,10 +231,8 @@ def test_the_id_of_a_refused_frame_is_found_again(text: str, id_: str | None) ->
 
 @given(st.text() | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(json.dumps))
 def test_no_text_at_all_raises_anything_but_a_chat_error(text: str) -> None:
-    try:
-        read(text)
-    except ChatError as error:
-        assert error.code in ERRORS
+    found = outcome(text)
+    assert isinstance(found, Operation) or found in ERRORS
     id_of(text)
 
 
@@ -240,15 +241,24 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-FIELDS = ["id", "text", "session", "parent", "model", "attachments", "options", "message", "run", "after", "seq", "before"]
+FIELDS = [
+    "id",
+    "text",
+    "session",
+    "parent",
+    "model",
+    "attachments",
+    "options",
+    "message",
+    "run",
+    "after",
+    "seq",
+    "before",
+]
 TYPES = ["prompt.send", "message.regenerate", "run.follow", "run.stop", "session.open", "branch.select", "ack", "ping"]
 
 
 @given(st.sampled_from(TYPES), st.dictionaries(st.sampled_from(FIELDS), json_values))
 def test_fields_of_any_shape_are_taken_or_refused_by_name(type_: str, fields: dict[str, Any]) -> None:
-    try:
-        operation = read(json.dumps({"type": type_, **fields}))
-    except ChatError as error:
-        assert error.code in {"bad_frame", "bad_json"}
-    else:
-        assert isinstance(operation, Operation)
+    found = outcome(json.dumps({"type": type_, **fields}))
+    assert isinstance(found, Operation) or found in {"bad_frame", "bad_json"}

@@ -144,7 +144,7 @@ async def test_after_its_last_attempt_the_run_fails_and_keeps_the_text(
 async def until_attempt_has_text(run: Any) -> None:
     async def reached() -> bool:
         events = await read_log(run)
-        return events[-1].type == "text.delta"
+        return bool(events) and events[-1].type == "text.delta"
 
     await until(reached)
 
