@@ -7,13 +7,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
 from chat.eventlog import Lease
 from chat.models import Run
 from chat.protocol.answer import Answer
 from chat.protocol.events import MERGED_CHARS, PartDelta, RunRestarted, RunStarted, Timing, UsageReport, encode_data
 from chat.providers.base import (
+    Delta,
     Finish,
     ProviderError,
     ReasoningDelta,
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 Interruption = Literal["stop", "fenced", "storage", "shutdown"]
 Status = Run.Status
+
+# A value that no column takes: it is refused at every try, and must not leave a run that never ends.
+_REFUSED = (DataError, IntegrityError, OverflowError, ValueError)
 
 _TOO_LONG = Failure(
     "context_too_long", "The prompt is longer than this model can read. Shorten it or pick another model.", False
@@ -143,27 +147,24 @@ class Generation:
             max_output_tokens=wanted,
         )
 
-    def _take(self, delta: object) -> None:
-        match delta:
-            case TextDelta(text):
-                self._delta("text", "text.delta", text)
-            case ReasoningDelta(text):
-                self._delta("reasoning", "reasoning.delta", text)
-            case Usage():
-                self._usage = delta
-            case Finish(reason):
-                self._finish = reason
-            case UpstreamAccepted():
-                self._accepted = delta
+    def _take(self, delta: Delta) -> None:
+        if isinstance(delta, TextDelta):
+            self._delta("text", "text.delta", delta.text)
+        elif isinstance(delta, ReasoningDelta):
+            self._delta("reasoning", "reasoning.delta", delta.text)
+        elif isinstance(delta, Usage):
+            self._usage = delta
+        elif isinstance(delta, Finish):
+            self._finish = delta.reason
+        else:
+            self._accepted = delta
 
     def _delta(self, kind: str, event: str, text: str) -> None:
         if not text:
             return  # it would begin a part that no event tells of
         part = self._part + (kind != self._kind)
-        # A huge delta becomes several events, so that no frame is much longer than the merged ones. Encoded before
-        # anything is kept of it: text that cannot be encoded could not be stored at the end either.
-        pieces = range(0, len(text), MERGED_CHARS)
-        data = [encode_data(PartDelta(part, text[start : start + MERGED_CHARS])) for start in pieces]
+        # Encoded before anything is kept of it: text that cannot be encoded could not be stored at the end either.
+        data = [encode_data(PartDelta(part, piece)) for piece in _pieces(text)]
         if self._first_token is None:
             self._first_token = time.monotonic()
         self._kind, self._part = kind, part
@@ -204,9 +205,18 @@ class Generation:
             request_id=failure.request_id if failure else self._accepted.request_id,
             retries=self._accepted.retries,
         )
-        ending = await self._write(outcome)
+        try:
+            ending = await self._write(outcome)
+        except _REFUSED:
+            log.exception("run %s cannot end as it did", self.claim.run)
+            ending = await self._write(self._bare(outcome))
         if ending is not None:
             self.engine.ended(self.claim, ending)
+
+    def _bare(self, outcome: Outcome) -> Outcome:
+        """Nothing but what is in the log already and what is ours."""
+        usage = UsageReport(input_tokens=0, output_tokens=0, estimated=True)
+        return Outcome(Status.FAILED, [], None, usage, outcome.timing, failure=_STORAGE)
 
     def _end_stored(self, outcome: Outcome) -> Ending | None:
         """In the writer's thread, behind all that was appended: only there is it known whether that was stored."""
@@ -224,6 +234,8 @@ class Generation:
             try:
                 # If it was stored and only the word of it lost, the repeat gives None; followers find it by polling.
                 return await self.engine.writer.call(self._end_stored, outcome)
+            except _REFUSED:
+                raise
             except (DatabaseError, InterfaceError) as error:
                 if time.monotonic() + pause > give_up:
                     raise
@@ -246,6 +258,13 @@ class Generation:
         now = time.monotonic()
         first = None if self._first_token is None else _ms(self._first_token - self._begun)
         return Timing(first_token_ms=first, total_ms=_ms(now - self._begun))
+
+
+def _pieces(text: str) -> list[str]:
+    """A huge delta becomes several events, so that no frame is much longer than the merged ones."""
+    if len(text) <= MERGED_CHARS:
+        return [text]
+    return [text[start : start + MERGED_CHARS] for start in range(0, len(text), MERGED_CHARS)]
 
 
 def _ms(seconds: float) -> int:
