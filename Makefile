@@ -12,7 +12,7 @@ run: ## serve on http://127.0.0.1:8000 (PORT, HOST, SERVER=daphne|uvicorn)
 	$(RUN) manage.py serve
 
 dev: ## serve with reload on every change of the code
-	$(DEV) manage.py migrate --verbosity 0
+	$(DEV) manage.py serve --prepare
 	@exec .venv/bin/python manage.py runserver "$${HOST:-127.0.0.1}:$${PORT:-8000}"
 
 test: ## the whole suite (PYTEST_ARGS="-k resume -x")

@@ -50,7 +50,7 @@ class DemoModel:
             thought += len(delta.text) if isinstance(delta, ReasoningDelta) else 0
             yield [delta]
             if _asks(prompt, "fail") and written - thought > 200:
-                message = "The offline demo failed half-way, as the prompt asked. Try again without that word."
+                message = "The offline demo failed halfway, as the prompt asked. Send a prompt without that word."
                 raise ProviderError("upstream_unavailable", message, retryable=True, detail="the demo's own failure")
         yield [_usage(request, written, thought), Finish("stop")]
 

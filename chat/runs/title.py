@@ -32,7 +32,7 @@ async def suggest(provider: Provider, model: str, turns: list[ChatTurn]) -> str:
     try:
         answer = await provider.complete(Request(model=model, turns=turns))
     except ProviderError as error:
-        log.warning("no title: %s: %s", error, error.detail)
+        log.warning("no title: %s: %s", error, error.detail[:200])
         return ""
     line = " ".join(answer.replace("\0", "").split()).strip("\"'“”„«»*#. ")
     return line[:MOST_CHARS]

@@ -32,3 +32,12 @@ def test_no_page_has_inline_style_or_script(root: Client, alice: User) -> None:
         inline = Inline()
         inline.feed(root.get(url).content.decode())
         assert not inline.found, url
+
+
+def test_every_page_names_its_icon(root: Client, client: Client, alice: User) -> None:
+    # Without it each browser asks for /favicon.ico, and the log fills with 404s.
+    made = chat(alice)
+    link = '<link rel="icon" href="/static/chat/icon.svg"'
+    assert link in client.get("/admin/login/").content.decode()
+    for url in ("/admin/", "/admin/chat/run/", f"/admin/chat/chatsession/{made.session.pk}/change/"):
+        assert link in root.get(url).content.decode(), url

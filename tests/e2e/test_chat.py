@@ -60,6 +60,18 @@ def test_escape_stops(alice: Person) -> None:
     alice.sees_end("stopped")
 
 
+def test_enter_keeps_the_next_prompt_while_an_answer_is_written_and_the_hint_says_so(alice: Person) -> None:
+    hint = alice.page.locator(".composer__hint:visible")
+    expect(hint).to_contain_text("Shift+Enter")
+    alice.send_prompt(Scenario(seed="hinted", chunks=5000, rate=50)).sees_answer_grow()
+    alice.send_prompt("The next one")
+    expect(alice.page.get_by_label("Message", exact=True)).to_have_value("The next one")
+    expect(alice.prompts).to_have_count(1)
+    expect(hint).to_contain_text("once it has ended")
+    alice.stop()
+    expect(hint).to_contain_text("Shift+Enter")
+
+
 def test_a_reload_amid_the_answer_shows_the_same_text_once(alice: Person) -> None:
     story = Scenario(seed="reloaded", chunks=150, rate=40)
     alice.send_prompt(story)

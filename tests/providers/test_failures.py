@@ -28,6 +28,7 @@ from chat.providers.failures import LIMITS, MESSAGES, of_status, redacted, retry
         (500, b"<html>", "upstream_unavailable", True),
         (503, b'{"error":null}', "upstream_unavailable", True),
         (529, b"\xff", "upstream_unavailable", True),
+        (502, b'{"error":' + b"[" * 100_000, "upstream_unavailable", True),
     ],
 )
 def test_every_status_has_its_code(status: int, body: bytes, code: str, retryable: bool) -> None:
@@ -52,6 +53,10 @@ def test_keys_are_cut_out_of_details() -> None:
     assert len(redacted("x" * 9000, "")) == 2000
 
 
+def test_details_hold_nothing_that_postgres_refuses() -> None:
+    assert redacted(of_status(502, {}, b"\x1f\x8b\x00gz").detail, "") == " \ufffd\ufffdgz"
+
+
 def test_retry_after_is_read_in_its_three_forms() -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     assert retry_after({"retry-after": "3"}) == 3
@@ -66,3 +71,8 @@ def test_a_retry_after_that_says_nothing_is_none(value: str) -> None:
 
 def test_a_server_that_says_do_not_retry_is_believed() -> None:
     assert not of_status(503, {"x-should-retry": "false"}, b"").retryable
+
+
+def test_details_can_forge_no_line_of_the_log_and_no_terminal_escape() -> None:
+    forged = of_status(500, {}, b"boom\r\n2026-01-01 CRITICAL root: all is lost\x1b[2J\xc2\x9b31m")
+    assert redacted(forged.detail, "") == "boom 2026-01-01 CRITICAL root: all is lost [2J 31m"

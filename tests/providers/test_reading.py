@@ -187,6 +187,13 @@ def test_usage_is_found_wherever_it_comes(reads: list[bytes]) -> None:
     assert deltas[-2] == Usage(input_tokens=3, output_tokens=5, reasoning_tokens=2)
 
 
+def test_usage_that_no_column_holds_is_cut_to_what_one_does() -> None:
+    usage = {"prompt_tokens": -1, "completion_tokens": 10**20, "completion_tokens_details": {"reasoning_tokens": 2**40}}
+    assert read(say("a"), event({}, "stop", usage=usage))[0].deltas[-2] == Usage(
+        input_tokens=0, output_tokens=2**31 - 1, reasoning_tokens=2**31 - 1
+    )
+
+
 def test_no_usage_is_no_delta() -> None:
     assert read(say("a"), END)[0].usage is None
 
@@ -212,7 +219,9 @@ def test_an_error_body_with_status_200_is_that_error() -> None:
     assert failure(b'{"error":{"message":"no","code":"insufficient_quota"}}') == "upstream_rate_limited"
 
 
-@pytest.mark.parametrize("payload", ["{", "not json", "[1]", '"text"', "{" * 5000 + "}", "[" * 100_000])
+@pytest.mark.parametrize(
+    "payload", ["{", "not json", "[1]", '"text"', "{" * 5000 + "}", "[" * 100_000, '{"error":' + "[" * 5000]
+)
 def test_an_event_that_is_no_object_is_garbage_after_the_text_before_it(payload: str) -> None:
     heard, reading = read(say("a") + data(payload) + END)
     assert heard.text == "a"
@@ -227,6 +236,8 @@ def test_an_event_that_is_no_object_is_garbage_after_the_text_before_it(payload:
         ({"error": "text"}, "upstream_unavailable"),
         ({"error": {"code": 429, "message": "slow down"}}, "upstream_rate_limited"),
         ({"error": {"code": "429"}}, "upstream_rate_limited"),
+        ({"error": {"message": "half an emoji: \ud83d"}}, "upstream_unavailable"),
+        ({"error": {"message": "x", "param": 10**40}}, "upstream_unavailable"),
         ({"error": {"code": "rate_limit_exceeded"}}, "upstream_rate_limited"),
         ({"error": {"code": "invalid_api_key"}}, "upstream_auth"),
         ({"error": {"code": "context_length_exceeded"}}, "context_too_long"),

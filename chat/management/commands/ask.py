@@ -1,6 +1,7 @@
 """`manage.py ask "prompt"`: one prompt from the terminal, the answer streamed to stdout."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -38,6 +39,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the frames, one JSON object a line")
 
     def handle(self, *_: Any, prompt: str, model: str, session: UUID | None, user: str | None, **options: Any) -> None:
+        # What goes wrong is told below, in one line; as log lines it would be there twice.
+        logging.getLogger("chat").setLevel(logging.CRITICAL)
         text = sys.stdin.read() if prompt == "-" else prompt
         asked = PromptSend(text=text, session=session, model=model)
         try:

@@ -24,8 +24,12 @@ class Command(BaseCommand):
         parser.add_argument("--host", help="address to listen on (HOST, 127.0.0.1)")
         parser.add_argument("--port", type=int, help="port to listen on (PORT, 8000)")
         parser.add_argument("--server", help="daphne or uvicorn (SERVER, daphne)")
+        parser.add_argument("--prepare", action="store_true", help="only prepare the database, as `make dev` does")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["prepare"]:
+            self.prepare()
+            return
         restart_with_flags({name.upper(): str(options[name]) for name in FLAGS if options[name] is not None})
         serving.stop_on_signals()
         try:

@@ -55,7 +55,7 @@ function update(frame) {
 
 function draw() {
   drawing = 0;
-  thread.update(state.messages);
+  end.keeping(thread.first, () => thread.update(state.messages));
   main.dataset.empty = !state.session && !state.messages.length;
   document.querySelector(".earlier").hidden = !state.more;
   page.showTitle(state.title || sessions.title(state.session));

@@ -26,11 +26,11 @@ export class FollowEnd {
     this.#button.hidden = this.#following;
   }
 
-  // Runs a change that adds content above, and leaves the reader where they were.
-  keeping(change) {
-    const fromEnd = this.#scroller.scrollHeight - this.#scroller.scrollTop;
+  // Runs a change that may add content above `element`, and leaves it where the reader sees it.
+  keeping(element, change) {
+    const before = element?.getBoundingClientRect().top;
     change();
-    this.#scroller.scrollTop = this.#scroller.scrollHeight - fromEnd;
+    if (element?.isConnected) this.#scroller.scrollTop += element.getBoundingClientRect().top - before;
   }
 
   #look() {

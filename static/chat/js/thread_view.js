@@ -13,6 +13,10 @@ export class ThreadView {
     }
   }
 
+  get first() {
+    return this.#element.firstElementChild;
+  }
+
   read() {
     return [...this.#views.values()].map((view) => view.read());
   }
