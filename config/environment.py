@@ -1,9 +1,11 @@
 """Reads settings from the environment or `.env`. A wrong value stops the start and says which."""
 
+import logging
 import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -78,6 +80,22 @@ def url(name: str, schemes: set[str]) -> str:
         raise wrong(name, f"a URL like {sorted(schemes)[0]}://…") from None
     if parts.scheme not in schemes or not (parts.netloc or parts.path):
         raise wrong(name, f"a URL that starts with {' or '.join(f'{scheme}://' for scheme in sorted(schemes))}")
+    return value
+
+
+def log_level(name: str, default: str) -> str:
+    value = text(name, default).upper()
+    if value not in logging.getLevelNamesMapping():
+        raise wrong(name, "DEBUG, INFO, WARNING or ERROR")
+    return value
+
+
+def time_zone(name: str, default: str) -> str:
+    value = text(name, default)
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise wrong(name, "a time zone such as Europe/Berlin") from None
     return value
 
 

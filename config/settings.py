@@ -81,7 +81,8 @@ if "sqlite" in str(DATABASES["default"]["ENGINE"]):
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
 else:
     # Without a pool every call from a new thread opens a connection: 5 ms instead of 0.4.
-    DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 2, "max_size": 20, "timeout": 5}}
+    # Beside what the URL says: losing its sslmode would send everything in the clear.
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 2, "max_size": 20, "timeout": 5}
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -125,6 +126,13 @@ CHAT_SOCKETS_PER_USER = e.whole("CHAT_SOCKETS_PER_USER", 20, least=1)
 CHAT_PROMPT_CHARS = e.whole("CHAT_PROMPT_CHARS", 32_000, least=1, most=60_000)
 
 # Sign-in and security -------------------------------------------------------------------------------------------------
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        # The default of 300 let tries for 300 other names push out the count of the one that is guessed at.
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    },
+}
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "chat"
 LOGOUT_REDIRECT_URL = "chat"
@@ -156,7 +164,7 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 0 if DEBUG else 60
 LANGUAGE_CODE = "en"
 USE_I18N = True
-TIME_ZONE = e.text("TIME_ZONE", "UTC")
+TIME_ZONE = e.time_zone("TIME_ZONE", "UTC")
 USE_TZ = True
 
 LOGGING = {
@@ -166,7 +174,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
-        "chat": {"level": e.text("LOG_LEVEL", "INFO").upper()},
+        "chat": {"level": e.log_level("LOG_LEVEL", "INFO")},
         # Its lines repeat request lines, which may hold a prompt (GET /api/stream).
         "django.channels.server": {"level": "ERROR"},
     },

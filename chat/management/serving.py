@@ -14,12 +14,16 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import uvicorn
+from autobahn.exception import Disconnected
 from daphne.server import Server as DaphneServer  # installs the asyncio reactor: stays above twisted's own import
+from daphne.ws_protocol import WebSocketProtocol
 from django.core.management.base import CommandError
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 MAX_FRAME_BYTES = 1024 * 1024
+# Daphne has no back-pressure: a client that asks for large frames and reads none of them would fill the memory.
+MAX_UNREAD_BYTES = 16 * 1024 * 1024
 PING_SECONDS = 20
 # Longer than a slow answer needs to reach its next stored chunk, shorter than what process managers wait for.
 GRACE_SECONDS = 10
@@ -89,6 +93,26 @@ def stop_on_signals() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
+class DaphneSocket(WebSocketProtocol):  # type: ignore[misc]
+    maxMessagePayloadSize: int  # noqa: N815 - autobahn's name
+
+    def sendMessage(self, *args: Any, **kwargs: Any) -> None:  # noqa: N802 - autobahn's name
+        if _unsent(self.transport) > MAX_UNREAD_BYTES:
+            self.transport.abortConnection()
+            raise Disconnected("the client does not read")
+        # autobahn holds what we send to the limit for what we receive: a long chat session could not be opened.
+        most, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
+        try:
+            super().sendMessage(*args, **kwargs)
+        finally:
+            self.maxMessagePayloadSize = most
+
+
+def _unsent(transport: Any) -> int:
+    """Bytes that Twisted holds for a client that does not read. It has no public word for it."""
+    return len(transport.dataBuffer) - int(transport.offset) + int(transport._tempDataLen)
+
+
 class Daphne(DaphneServer):  # type: ignore[misc]
     def kill_all_applications(self) -> "Deferred[list[Any]]":
         """Cancels what still runs.
@@ -115,6 +139,7 @@ def finish_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
 def run_daphne(listener: socket.socket, application: Application) -> None:
     def adopt() -> None:
+        server.ws_factory.protocol = DaphneSocket
         reactor.adoptStreamPort(listener.fileno(), listener.family, server.http_factory)
 
     server = Daphne(

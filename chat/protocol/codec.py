@@ -49,6 +49,8 @@ def _refuse_nul(operation: Operation) -> None:
         "model": getattr(operation, "model", None),
         "options.system": getattr(options, "system", None),
     }
+    for number, tool in enumerate(getattr(options, "tools", None) or ()):
+        given[f"options.tools[{number}]"] = tool
     for field, value in given.items():
         if value and "\0" in value:
             raise ChatError("bad_frame", f"`{field}` holds a NUL character, which cannot be stored.", field=field)
@@ -60,8 +62,15 @@ def id_of(text: str) -> str | None:
         found = msgspec.json.decode(text[:FRAME_BYTES], type=_OnlyId).id
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         match = _ID.search(text[:FRAME_BYTES])
-        found = match[1] if match else None
+        found = _unescaped(match[1]) if match else None
     return found if found and len(found) <= 64 else None
+
+
+def _unescaped(string: str) -> str | None:
+    try:
+        return msgspec.json.decode(f'"{string}"', type=str)
+    except (msgspec.DecodeError, UnicodeError):
+        return None
 
 
 class _OnlyId(msgspec.Struct):

@@ -60,6 +60,8 @@ def build(endpoint: Endpoint) -> "openai.AsyncOpenAI":
     import httpx2  # noqa: PLC0415 - lazy, see the module's docstring
     import openai  # noqa: PLC0415 - lazy, see the module's docstring
 
+    from chat.providers.bounds import bound  # noqa: PLC0415 - it imports httpx2
+
     # No read timeout: the watchdog keeps it, and aiohttp would set a timer at every read. `pool` covers the whole
     # connecting in aiohttp, the wait for a free slot included, so it must not be under `connect`.
     timeout = openai.Timeout(connect=endpoint.connect, pool=endpoint.connect, read=None, write=30)
@@ -70,7 +72,7 @@ def build(endpoint: Endpoint) -> "openai.AsyncOpenAI":
             base_url=endpoint.base_url or OPENAI_URL,
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
+            http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout, event_hooks={"response": [bound]}),
         )
     except httpx2.InvalidURL as error:
         raise failure("upstream_unavailable", f"base URL: {error}") from error

@@ -22,6 +22,8 @@ import msgspec
 from chat.providers.base import ProviderError
 
 DETAIL_CHARS = 2000
+# Line ends and terminal escapes: in the log they would forge lines and colours.
+CONTROL = re.compile(r"[\x01-\x1f\x7f-\x9f\u2028\u2029]+")
 KEY = re.compile(r"(?i)\b(?:sk|pk|key|gsk|xai)-[\w*.\-]{4,}|(?<=bearer )\S+")
 
 MESSAGES = {
@@ -123,7 +125,8 @@ def _classify(error: Any, status: int | None) -> ProviderError:
     words = str(fields.get("message") or "")
     if status is None:
         status = next((int(name) for name in names if re.fullmatch("[45][0-9]{2}", name)), None)
-    detail = json.dumps(error)  # not msgspec, which refuses half an emoji and the largest numbers
+    # Not msgspec, which refuses half an emoji and numbers beyond 64 bits; the database refuses the former as well.
+    detail = json.dumps(error, ensure_ascii=False).encode(errors="replace").decode()
     refused = status in (400, 403, 413, 422, None)
     if refused and FILTER_CODES.intersection(names):
         return failure("content_filtered", detail, status=status)
@@ -168,4 +171,4 @@ def redacted(detail: str, api_key: str) -> str:
     detail = detail.replace("\0", "\ufffd")
     if len(api_key) >= 4:
         detail = detail.replace(api_key, "[key]")
-    return KEY.sub("[key]", detail)[:DETAIL_CHARS]
+    return CONTROL.sub(" ", KEY.sub("[key]", detail))[:DETAIL_CHARS]

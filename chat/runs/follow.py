@@ -5,9 +5,12 @@ between; what the bus brings is taken only if it continues at the next seq, anyt
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError
 
 from chat.eventlog import Bus, Readers, log
 from chat.models import Run
@@ -17,8 +20,14 @@ from chat.protocol.events import TERMINAL, Event
 from chat.protocol.frames import Snapshot
 from chat.runs.owner import Owner
 
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
 # A follower that does not keep up holds this many events; beyond, the log is its buffer.
 PENDING_EVENTS = 256
+RETRY_SECONDS = 1.0
 
 
 class Beginning(NamedTuple):
@@ -98,7 +107,7 @@ class Follower:
     async def _read(self) -> list[Event]:
         self._reading = True
         try:
-            events = await self._readers.call(log.read, self.run, self.position)
+            events = await self._ask(log.read, self.run, self.position)
         finally:
             self._reading = False
         if not events:
@@ -107,9 +116,18 @@ class Follower:
 
     async def _skip(self) -> Snapshot:
         """The log was trimmed ahead of us."""
-        state = await self._readers.call(snapshot, self.run)
+        state = await self._ask(snapshot, self.run)
         self.position = state.seq
         return state
+
+    async def _ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Until the database answers: whoever follows cannot tell a follower that gave up from a model that thinks."""
+        while True:
+            try:
+                return await self._readers.call(function, *args, **kwargs)
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("run %s cannot be read, next try in %g s: %s", self.run, RETRY_SECONDS, error)
+            await asyncio.sleep(RETRY_SECONDS)
 
     def _advance(self, batch: list[Event]) -> list[Event]:
         self.position = batch[-1].seq

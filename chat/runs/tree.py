@@ -18,6 +18,17 @@ WITH RECURSIVE path(id, parent_id, depth) AS (
 """
 _IDS = _PATH + "SELECT id FROM path ORDER BY depth"
 _TEXTS = _PATH + f"SELECT m.role, m.text FROM path JOIN {Message._meta.db_table} m ON m.id = path.id ORDER BY depth"
+# One query also here: it runs in the writer's thread, which every stream waits for.
+_NEWEST_LEAF = f"""
+WITH RECURSIVE down(id, depth) AS (
+    SELECT id, 0 FROM {Message._meta.db_table} WHERE id = %s
+    UNION ALL
+    SELECT (SELECT m.id FROM {Message._meta.db_table} m WHERE m.parent_id = down.id ORDER BY m.id DESC LIMIT 1),
+        depth + 1
+    FROM down WHERE down.id IS NOT NULL AND depth < %s
+)
+SELECT id FROM down WHERE id IS NOT NULL ORDER BY depth DESC LIMIT 1
+"""
 
 
 def path(leaf: UUID, most: int = LONGEST_PATH) -> list[UUID]:
@@ -38,9 +49,8 @@ def _query(sql: str, leaf: UUID, most: int) -> list[tuple[str, ...]]:
 
 def newest_leaf(message: UUID) -> UUID:
     """Where the branch through `message` ends, taking the newest child at every fork."""
-    while child := Message.objects.filter(parent_id=message).order_by("-id").values_list("id", flat=True).first():
-        message = child
-    return message
+    [(leaf,)] = _query(_NEWEST_LEAF, message, LONGEST_PATH + 1)
+    return _from_db(leaf)
 
 
 def siblings(session: UUID, parents: set[UUID | None]) -> dict[UUID | None, list[str]]:

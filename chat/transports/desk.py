@@ -3,8 +3,10 @@
 import asyncio
 from typing import NamedTuple
 
+from chat.protocol.errors import CloseCode
 from chat.runs import process
 from chat.runs.engine import Engine
+from chat.transports.access import Refused
 from chat.transports.hub import Hub
 
 
@@ -15,10 +17,14 @@ class Desk(NamedTuple):
 
 _desk: Desk | None = None
 _opening: asyncio.Lock | None = None
+_closing = False
 
 
 async def open_desk() -> Desk:
+    """Raises Refused while the desk closes: daphne lets sockets in until it has, and a second engine would be left."""
     global _desk, _opening
+    if _closing:
+        raise Refused("The server is stopping.", CloseCode.RESTART)
     if _desk is None:
         if _opening is None:
             _opening = asyncio.Lock()
@@ -32,8 +38,12 @@ async def open_desk() -> Desk:
 
 
 async def close_desk() -> None:
-    global _desk, _opening
+    global _desk, _opening, _closing
     closing, _desk, _opening = _desk, None, None
-    if closing is not None:
-        await closing.hub.close()
-    await process.close()
+    _closing = True
+    try:
+        if closing is not None:
+            await closing.hub.close()
+        await process.close()
+    finally:
+        _closing = False

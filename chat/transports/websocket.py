@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from autobahn.exception import Disconnected
 from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
@@ -28,6 +30,7 @@ from chat.transports.relay import Relay
 log = logging.getLogger(__name__)
 
 SUBPROTOCOL = "chat.v1"
+TOLD_RUNS = 100
 
 
 class ChatConsumer(AsyncWebsocketConsumer):
@@ -46,6 +49,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self._closing = False
         self._bucket = TokenBucket(settings.CHAT_OPERATIONS_PER_SECOND)
         self._relays: dict[str, Relay] = {}
+        # Runs that were relayed here: a notice that comes late must not begin them anew.
+        self._told: deque[str] = deque(maxlen=TOLD_RUNS)
         self._sessions: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         # Held by an operation: what a notice starts must not overtake the reply.
@@ -197,7 +202,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         asked_for = {run for run, relay in self._relays.items() if relay.session is None}
         for running in state.runs:
             await self._unfollow(running.run)  # the snapshot moves the socket's position
-        await self._reply(_with_re(state, operation.id))
+        await self._reply(msgspec.structs.replace(state, re=operation.id))
         for running in state.runs:
             # What run.follow asked for outlives session.close still.
             kept = None if running.run in asked_for else session
@@ -205,8 +210,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def _follow_run(self, operation: ops.RunFollow) -> None:
         follower = await self.engine.follow(self.visitor.owner, operation.run, operation.after)
-        await self._unfollow(follower.key)
-        await self._reply(frames.Ok(re=operation.id))
+        try:
+            await self._unfollow(follower.key)
+            await self._reply(frames.Ok(re=operation.id))
+        except BaseException:
+            follower.close()
+            raise
         self._relay(Relay(follower, self._send_text, self._no_ack))
 
     # Following ------------------------------------------------------------------------------------------------------
@@ -219,9 +228,11 @@ class ChatConsumer(AsyncWebsocketConsumer):
     def _relay(self, relay: Relay) -> None:
         key = relay.follower.key
         self._relays[key] = relay
+        self._told.append(key)
         relay.task = self._spawn(relay.run())
 
         def done(_: object) -> None:
+            relay.follower.close()  # a task that is cancelled before its first step never gets to close it
             if self._relays.get(key) is relay:
                 del self._relays[key]
 
@@ -252,11 +263,15 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def _follow_in_turn(self, session: str, run: UUID) -> None:
         async with self._turn:
-            if session in self._sessions:
+            if session in self._sessions and str(run) not in self._told:
                 await self._follow(run, session=session)
 
     def session_changed(self, session: str, changes: dict[str, Any]) -> None:
-        self._spawn(self._reply(frames.SessionChanged(session=session, **changes)))
+        self._spawn(self._reply_in_turn(frames.SessionChanged(session=session, **changes)))
+
+    async def _reply_in_turn(self, frame: Struct) -> None:
+        async with self._turn:
+            await self._reply(frame)
 
     def sign_out(self) -> None:
         self._spawn(self._shut(CloseCode.SIGNED_OUT))
@@ -295,10 +310,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
 def _error(code: str, message: str, re: str | None = None) -> frames.Error:
     return frames.Error.of(ChatError(code, message), re)
-
-
-def _with_re(state: frames.SessionState, re: str | None) -> frames.SessionState:
-    return frames.SessionState(re=re, session=state.session, messages=state.messages, more=state.more, runs=state.runs)
 
 
 class NoRoute(AsyncWebsocketConsumer):

@@ -71,7 +71,7 @@ def test_the_page_has_every_close_code_and_knows_which_are_sent() -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "CloseCode"
     }
     for code in CloseCode:
-        expected = "Tokenwire" if code.name in sent else "uvicorn" if code == CloseCode.RESTART else "nobody yet"
+        expected = "Tokenwire" if code.name in sent else "nobody yet"
         assert told[code] == expected, code.name
 
 

@@ -18,6 +18,8 @@ READERS = {
     "seconds",
     "names",
     "url",
+    "log_level",
+    "time_zone",
     "origins",
     "database",
     "data_folder",

@@ -289,6 +289,18 @@ async def test_an_end_that_the_database_refused_is_written_again(
     assert (run.status, run.attempt, refused) == ("completed", 1, 3)
 
 
+@pytest.mark.parametrize("tokens", [-1, 2**64], ids=["refused by the database", "refused by its driver"])
+async def test_an_end_that_can_never_be_stored_fails_the_run_and_does_not_hang_it(
+    tokens: int, engine: Engine, alice: Owner, provider: ScriptedProvider
+) -> None:
+    provider.script = ["Half", Usage(input_tokens=tokens, output_tokens=1)]
+    accepted = await ask(engine, alice)
+    async with asyncio.timeout(5):
+        await collect(engine, alice, accepted.run)
+    run = await acheck(accepted.run)
+    assert (run.status, run.error_code, run.attempt, run.message.text) == ("failed", "storage", 1, "Half")
+
+
 async def test_an_end_whose_commit_was_not_acknowledged_is_written_once_and_seen(
     engine: Engine, alice: Owner, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import InterfaceError, OperationalError
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from chat.models import RunEvent
 from chat.protocol.errors import ChatError
 from chat.protocol.events import TERMINAL, Event
 from chat.providers.base import ProviderError, ReasoningDelta, TextDelta
+from chat.runs import follow
 from chat.runs.engine import Engine
 from chat.runs.follow import PENDING_EVENTS, snapshot
 from chat.runs.owner import Owner
@@ -189,6 +191,25 @@ async def test_a_follower_whose_log_is_trimmed_ahead_of_it_gets_a_snapshot(
     await client.read()
     client.check()
     assert client.snapshots == 1
+
+
+async def test_a_follower_outlasts_a_database_that_does_not_answer(
+    engine: Engine, alice: Owner, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = await ask(engine, alice)
+    await wait_ended(engine, alice, accepted.run)
+    monkeypatch.setattr(follow, "RETRY_SECONDS", 0.01)
+    read, failures = log.read, [OperationalError("gone"), InterfaceError("still gone")]
+
+    def fail_first(*args: Any) -> list[Event]:
+        if failures:
+            raise failures.pop()
+        return read(*args)
+
+    monkeypatch.setattr(log, "read", fail_first)
+    client = await Client(engine, alice, accepted.run).read()
+    client.check()
+    assert not failures
 
 
 async def test_a_snapshot_of_a_live_run_and_the_events_after_it_are_the_whole(

@@ -188,3 +188,12 @@ async def test_the_title_of_the_first_words_is_told(server: ServerProcess, peopl
         changed = await two.until_type("session.changed", session=accepted["session"])
         assert changed["title"] == "Why is the sky blue?"
         await one.ended(accepted["run"])
+
+
+async def test_a_chat_session_beyond_a_megabyte_can_be_opened(server: ServerProcess, people: People) -> None:
+    async with Client.connect(server.ws, **who(server, people.alice)) as client:
+        accepted = await client.prompt(Scenario(seed="huge", chunks=1, huge_chunk=1_500_000).prompt)
+        await client.ended(accepted["run"])
+        state = await client.ask("session.open", session=accepted["session"])
+        assert state["type"] == "session.state"
+        assert len(state["messages"][-1]["text"]) > 1_048_576
