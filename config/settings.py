@@ -101,6 +101,7 @@ OPENAI_API_KEY = e.text("OPENAI_API_KEY")
 OPENAI_BASE_URL = e.url("OPENAI_BASE_URL", {"http", "https"})
 CHAT_MODELS = e.names("CHAT_MODELS")
 CHAT_CONTEXT_TOKENS = e.whole("CHAT_CONTEXT_TOKENS", 128_000, least=256)
+CHAT_ANSWER_CHARS = e.whole("CHAT_ANSWER_CHARS", 4_000_000, least=1)
 CHAT_SYSTEM_PROMPT = e.text("CHAT_SYSTEM_PROMPT")
 CHAT_AUTO_TITLE = e.switch("CHAT_AUTO_TITLE", True)
 CHAT_GUESTS = e.switch("CHAT_GUESTS", EMBEDDED)
@@ -175,6 +176,8 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "chat": {"level": e.log_level("LOG_LEVEL", "INFO")},
+        # Anybody can cause one, with a traceback each; the answer is 400 all the same.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         # Its lines repeat request lines, which may hold a prompt (GET /api/stream).
         "django.channels.server": {"level": "ERROR"},
     },

@@ -11,6 +11,9 @@ class Subscriber(Protocol):
     def reach(self, top: int) -> None:
         """The log is known to hold events up to seq `top`."""
 
+    def close(self) -> None:
+        """There is no such run any more."""
+
 
 class Bus:
     """Carries batches that are already in the log to who follows the run, within one process.
@@ -40,6 +43,10 @@ class Bus:
     def reach(self, run: str, top: int) -> None:
         for subscriber in tuple(self._subscribers.get(run, ())):
             subscriber.reach(top)
+
+    def end(self, run: str) -> None:
+        for subscriber in tuple(self._subscribers.get(run, ())):
+            subscriber.close()
 
     @property
     def followed(self) -> list[str]:

@@ -36,9 +36,8 @@ class Lease:
         self.seq += 1
         return Event(self.seq, type_, data)
 
-    def flushed(self, count: int, last: int) -> None:
+    def flushed(self, count: int) -> None:
         self.unflushed -= count
-        self.stored = last
         if self.unflushed < UNFLUSHED_EVENTS:
             self._room.set()
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db.models import Max, Min
 
-from chat.models import RunEvent
+from chat.models import Run, RunEvent
 from chat.protocol.events import Event
 
 PAGE = 500
@@ -28,6 +28,9 @@ def span(run: UUID) -> tuple[int, int]:
     return found["first"] or 0, found["last"] or 0
 
 
-def tops(runs: Iterable[UUID]) -> dict[UUID, int]:
-    rows = RunEvent.objects.filter(run_id__in=list(runs)).values("run_id").annotate(top=Max("seq"))
-    return dict(rows.values_list("run_id", "top"))
+def tops(runs: Iterable[UUID]) -> dict[UUID, int | None]:
+    """The last seq of each; 0: its log is empty; None: there is no such run."""
+    found: dict[UUID, int | None] = dict.fromkeys(runs)
+    rows = Run.objects.filter(id__in=found).annotate(top=Max("events__seq"))
+    found.update((run, top or 0) for run, top in rows.values_list("id", "top"))
+    return found

@@ -185,12 +185,13 @@ class LogWriter:
         for lease, event in batch:
             runs.setdefault(lease, []).append(event)
         for lease, events in runs.items():
-            lease.flushed(len(events), events[-1].seq)
+            lease.flushed(len(events))
             if lease.broken:
                 lease.lose("storage")
             elif lost and lease in lost:
                 lease.lose("fenced")
             elif lease.loss is None:
+                lease.stored = events[-1].seq
                 self._published(lease.key, events)
 
 

@@ -112,7 +112,7 @@ def of_status(status: int, headers: Mapping[str, str], body: bytes) -> ProviderE
     error = found.get("error", found) if isinstance(found, dict) else None
     failed = _classify(error or body.decode("utf-8", "replace"), status)
     failed.detail = body.decode("utf-8", "replace")
-    failed.request_id = headers.get("x-request-id", "")
+    failed.request_id = request_id_of(headers)
     failed.retry_after = retry_after(headers)
     if headers.get("x-should-retry") == "false":
         failed.retryable = False
@@ -164,6 +164,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time())
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """The upstream's x-request-id, which goes to clients and into the log: printable ASCII without spaces."""
+    return re.sub(r"[^!-~]", "", headers.get("x-request-id", ""))[:200]
 
 
 def redacted(detail: str, api_key: str) -> str:

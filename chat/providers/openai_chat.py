@@ -17,7 +17,7 @@ from chat.providers.answer import Answer
 from chat.providers.base import Delta, ModelInfo, ProviderError, Request, UpstreamAccepted
 from chat.providers.chunks import read_chunk
 from chat.providers.client import Clients, Endpoint, body_of, failure_of_opening, transport_errors
-from chat.providers.failures import garbage, in_stream, redacted, timed_out
+from chat.providers.failures import garbage, in_stream, redacted, request_id_of, timed_out
 from chat.providers.model_list import read_models
 from chat.providers.reading import Reading
 from chat.providers.watchdog import Timeouts, Watchdog
@@ -78,7 +78,7 @@ class OpenAIChat:
                 try:
                     async with AsyncExitStack() as stack:
                         response = await self._open(client, request, dog, stack)
-                        accepted = UpstreamAccepted(response.headers.get("x-request-id", ""), retries)
+                        accepted = UpstreamAccepted(request_id_of(response.headers), retries)
                         yield [accepted]
                         answer = Answer(_body(response, stack), reading, dog, self._timeouts)
                         while batch := await answer.batch():

@@ -51,7 +51,7 @@ class Listed:
         self._asks_server = bool(config.base_url) and not config.models
         self._listed: list[ModelInfo] = []
         self._stale_at = 0.0
-        self._asking = asyncio.Lock()  # a thousand sockets that come back at once ask the server once
+        self._asking: asyncio.Task[None] | None = None
 
     async def warm(self) -> None:
         await self._provider.warm()
@@ -63,13 +63,17 @@ class Listed:
         return await self._provider.complete(request)
 
     async def close(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
         await self._provider.close()
 
     async def models(self) -> list[ModelInfo]:
-        if self._asks_server:
-            async with self._asking:
-                if monotonic() >= self._stale_at:
-                    await self._ask()
+        if self._asks_server and monotonic() >= self._stale_at:
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._ask())  # a thousand sockets that come back ask it once
+            if self._stale_at == 0.0:
+                await asyncio.shield(self._asking)  # the first time there is no older list to go on with
         return list(self._listed or self._named)
 
     async def _ask(self) -> None:

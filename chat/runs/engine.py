@@ -4,6 +4,7 @@ Everything here runs on one event loop. A transport calls `start`, `follow`, `st
 """
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import os
@@ -11,7 +12,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -41,6 +42,15 @@ T = TypeVar("T")
 TICK = 1.0
 
 Carrier = Callable[[Notice], Awaitable[None]]
+
+
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (DatabaseError, InterfaceError):
+        log.exception("the database does not answer")
+        raise ChatError("unavailable", "The database does not answer right now. Try again soon.") from None
 
 
 class Engine:
@@ -122,7 +132,8 @@ class Engine:
         generation = self.generations.get(run)
         if generation is not None and generation.may_follow(owner, after):
             return follower.join(after, generation.lease.stored)
-        return await follower.begin(lambda: follow.beginning(owner, run, after))
+        with _unavailable():
+            return await follower.begin(lambda: follow.beginning(owner, run, after))
 
     async def stop(self, owner: Owner | None, run: UUID) -> None:
         """Have the run stopped; its followers see the terminal event. Raises ChatError."""
@@ -135,7 +146,7 @@ class Engine:
             self.notify(StopRun(str(run)))
 
     async def state(self, owner: Owner, session: UUID, before: UUID | None = None) -> SessionState:
-        return await self.readers.call(history.state, owner, session, before)
+        return await self.read(history.state, owner, session, before)
 
     async def select_branch(self, owner: Owner, session: UUID, message: UUID) -> None:
         leaf = await self._write(history.select, owner, session, message)
@@ -150,18 +161,17 @@ class Engine:
                 return known.context_tokens
         return int(settings.CHAT_CONTEXT_TOKENS)
 
+    async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Raises ChatError `unavailable` when the database does not answer, and what `function` raises."""
+        with _unavailable():
+            return await self.readers.call(function, *args, **kwargs)
+
     async def _write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Once more after an error of the database: of two prompts with one key, the loser finds the winner's run."""
-        for last_try in (False, True):
-            try:
-                return await self.writer.call(function, *args, **kwargs)
-            except (DatabaseError, InterfaceError):
-                if last_try:
-                    log.exception("the database refused a write")
-                    raise ChatError(
-                        "unavailable", "The database cannot be written right now. Try again soon."
-                    ) from None
-        raise AssertionError("unreachable")
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            return await self.writer.call(function, *args, **kwargs)
+        with _unavailable():
+            return await self.writer.call(function, *args, **kwargs)
 
     # Notices --------------------------------------------------------------------------------------------------------
 
@@ -256,13 +266,14 @@ class Engine:
     async def _tick_for_ever(self) -> None:
         while True:
             begun = time.monotonic()
-            for work in (self._renew, self._claim, self._poll):
-                try:
+            try:
+                # In this order: a lease that could not be renewed must not be taken over from ourselves.
+                for work in (self._renew, self._claim, self._poll):
                     await work()
-                except (DatabaseError, InterfaceError) as error:
-                    log.warning("%s: %s", work.__name__.strip("_"), error)
-                except Exception:
-                    log.exception("the engine's tick failed")
+            except (DatabaseError, InterfaceError) as error:
+                log.warning("the engine's tick: %s", error)
+            except Exception:
+                log.exception("the engine's tick failed")
             await asyncio.sleep(max(0.05, TICK - (time.monotonic() - begun)))
 
     def _held(self) -> dict[UUID, int]:
@@ -296,7 +307,10 @@ class Engine:
         elsewhere = [UUID(key) for key in self.bus.followed if UUID(key) not in self.generations]
         tops = await self.readers.call(eventlog.tops, elsewhere) if elsewhere else {}
         for run, top in tops.items():
-            self.bus.reach(str(run), top)
+            if top is None:
+                self.bus.end(str(run))  # deleted with its chat session
+            else:
+                self.bus.reach(str(run), top)
 
     def _spawn(self, work: Coroutine[Any, Any, Any], context: contextvars.Context | None = None) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work, context=context)

@@ -64,6 +64,7 @@ class Generation:
         self._part = -1
         self._begun = time.monotonic()
         self._first_token: float | None = None
+        self._chars = 0
         self._input_tokens = 0
         self._usage: Usage | None = None
         self._finish = ""
@@ -120,6 +121,9 @@ class Generation:
             async for deltas in stream:
                 for delta in deltas:
                     self._take(delta)
+                if self._chars >= settings.CHAT_ANSWER_CHARS:
+                    self._finish = "length"
+                    return
                 if self.lease.full:
                     await self.lease.room()
 
@@ -169,6 +173,7 @@ class Generation:
             self._first_token = time.monotonic()
         self._kind, self._part = kind, part
         self._answer.add(part, kind, text)
+        self._chars += len(text)
         for piece in data:
             self._append(event, piece)
 

@@ -20,7 +20,7 @@ def state(owner: Owner, session_id: UUID, before: UUID | None = None) -> Session
     session = owner.session(session_id)
     # The runs first: their events follow from these snapshots on, so what is read later may only be newer.
     running = [snapshot(run) for run in active_runs(session)] if before is None else []
-    messages, more = branch(session, before, snapshots=running)
+    messages, more = branch(session, before, snapshots=running if before is None else None)
     return SessionState(session=info(session), messages=messages, more=more, runs=running)
 
 

@@ -85,9 +85,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
             if (offered := self.scope["subprotocols"]) and SUBPROTOCOL not in offered:
                 raise Refused(f"Only the subprotocol {SUBPROTOCOL} is spoken here.")
             self.engine, self.hub = await desk.open_desk()
-            self.visitor = await self.engine.readers.call(identify, key)
+            self.visitor = await self.engine.read(identify, key)
         except Refused as refused:
             await self._refuse(refused)
+            return
+        except ChatError:  # no database: HTTP 403 makes a client come back later, like any failed handshake
+            await self.close()
             return
         await self.accept(SUBPROTOCOL if offered else None)
         greeting = await hello(self.engine, self.visitor)

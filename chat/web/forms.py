@@ -1,7 +1,7 @@
 from typing import Any
 
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.contrib.auth.forms import AuthenticationForm, UserCreationForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, UserCreationForm
 from django.core.exceptions import ValidationError
 
 from chat.web.throttle import LoginThrottle
@@ -26,6 +26,18 @@ class SignInForm(AuthenticationForm):
 
 class AdminSignInForm(SignInForm, AdminAuthenticationForm):
     """The admin's own sign-in page, with the same limit."""
+
+
+class ChangePasswordForm(PasswordChangeForm):
+    """Whoever finds a browser signed in must not be able to try passwords without end."""
+
+    def clean_old_password(self) -> str:
+        throttle = LoginThrottle(self.user.get_username(), "password change")
+        if not throttle.allows_one_more():
+            raise ValidationError("Too many tries. Wait a minute, then try again.", code="throttled")
+        password: str = super().clean_old_password()
+        throttle.forget()
+        return password
 
 
 class SignUpForm(UserCreationForm):  # type: ignore[type-arg]

@@ -17,7 +17,7 @@ from chat.protocol.errors import ChatError
 from chat.protocol.frames import MessageState
 from chat.runs import history
 from chat.runs.owner import Owner
-from chat.web.forms import SignInForm, SignUpForm
+from chat.web.forms import ChangePasswordForm, SignInForm, SignUpForm
 from chat.web.visitors import owner_of
 
 LISTED_SESSIONS = 100
@@ -91,6 +91,7 @@ class SignUp(FormView):  # type: ignore[type-arg]  # not subscriptable at run ti
 
 
 class PasswordChange(auth.PasswordChangeView):
+    form_class = ChangePasswordForm
     template_name = "chat/account.html"
     success_url = reverse_lazy("chat")
     extra_context = {"heading": "Change password", "action": "Change password"}

@@ -21,6 +21,9 @@ class Listener:
     def reach(self, top: int) -> None:
         self.heard.append(top)
 
+    def close(self) -> None:
+        self.heard.append("closed")
+
 
 def test_it_works() -> None:
     bus, one, two, other = Bus(), Listener(), Listener(), Listener()
@@ -52,3 +55,11 @@ def test_a_run_that_nobody_follows_is_forgotten() -> None:
     bus.unsubscribe("r", one)
     bus.publish("r", [EVENT])
     assert (bus.followed, one.heard) == ([], [])
+
+
+def test_all_followers_of_a_run_that_is_gone_are_told() -> None:
+    bus, one, other = Bus(), Listener(), Listener()
+    bus.subscribe("r", one)
+    bus.subscribe("s", other)
+    bus.end("r")
+    assert (one.heard, other.heard) == (["closed"], [])

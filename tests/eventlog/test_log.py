@@ -1,6 +1,7 @@
 """Reading the log."""
 
 from collections.abc import Callable
+from uuid import uuid4
 
 from chat.eventlog import log
 from chat.models import Run, RunEvent
@@ -34,8 +35,9 @@ def test_an_empty_log_spans_nothing(make_run: MakeRun) -> None:
 def test_the_tops_of_several_runs_are_one_query(
     make_run: MakeRun, django_assert_num_queries: Callable[[int], object]
 ) -> None:
-    one, two, empty = make_run(), make_run(), make_run()
+    one, two, empty, deleted = make_run(), make_run(), make_run(), uuid4()
     fill(one, range(1, 4))
     fill(two, range(1, 8))
     with django_assert_num_queries(1):  # type: ignore[attr-defined]
-        assert log.tops([one.id, two.id, empty.id]) == {one.id: 3, two.id: 7}
+        tops = log.tops([one.id, two.id, empty.id, deleted])
+    assert tops == {one.id: 3, two.id: 7, empty.id: 0, deleted: None}

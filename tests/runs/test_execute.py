@@ -384,3 +384,15 @@ async def test_so_many_runs_at_once_are_all_right(
     for each in accepted:
         assert (await acheck(each.run)).status == "completed"
     assert await Run.objects.filter(attempt=1).acount() == 60
+
+
+async def test_an_endless_answer_ends_at_the_limit(
+    engine: Engine, alice: Owner, provider: ScriptedProvider, settings: Settings
+) -> None:
+    settings.CHAT_ANSWER_CHARS = 10
+    provider.script = ["12345"] * 50
+    accepted = await ask(engine, alice)
+    events = await collect(engine, alice, accepted.run)
+    assert text_of(events) == "1234512345"
+    assert data(events[-1])["finish_reason"] == "length"
+    assert provider.closed == 1

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from chat.eventlog import Bus, log
-from chat.models import RunEvent
+from chat.models import ChatSession, RunEvent
 from chat.protocol.errors import ChatError
 from chat.protocol.events import TERMINAL, Event
 from chat.providers.base import ProviderError, ReasoningDelta, TextDelta
@@ -344,3 +344,14 @@ async def test_a_run_that_fails_is_followed_to_its_end(
     assert client.ended.type == "run.failed"
     await sync_to_async(check)(accepted.run)
     assert (await get_run(accepted.run)).error_code == "upstream_cut"
+
+
+async def test_followers_of_a_deleted_run_end(engine: Engine, alice: Owner, provider: ScriptedProvider) -> None:
+    provider.script = ["Half", asyncio.Event()]
+    accepted = await ask(engine, alice)
+    reading = asyncio.create_task(collect(engine, alice, accepted.run))
+    await until(lambda: engine.bus.followed == [str(accepted.run)])
+    await sync_to_async(ChatSession.objects.filter(id=accepted.session).delete)()
+    await asyncio.wait_for(reading, 10)
+    assert engine.bus.followed == []
+    await until(lambda: provider.closed == 1)

@@ -143,3 +143,14 @@ def test_the_admins_own_sign_in_has_the_same_limit(client: Client, admin_user: U
 def test_staff_sign_in_to_the_admin(client: Client, admin_user: User) -> None:
     answer = client.post("/admin/login/?next=/admin/", {"username": "admin", "password": "password", "next": "/admin/"})
     assert answer.headers["Location"] == "/admin/"
+
+
+def test_the_old_password_cannot_be_guessed_without_end(client: Client, alice_user: User) -> None:
+    client.force_login(alice_user)
+    fields = {"new_password1": "a-better-secret", "new_password2": "a-better-secret"}
+    for _ in range(throttle.TRIES):
+        client.post("/password/", {"old_password": "wrong", **fields})
+    answer = client.post("/password/", {"old_password": PASSWORD, **fields})
+    assert TOO_MANY in answer.content.decode()
+    alice_user.refresh_from_db()
+    assert alice_user.check_password(PASSWORD)

@@ -70,10 +70,12 @@ async def _ask(owner: Owner, asked: PromptSend, *, as_json: bool) -> int:
     # Its own runs only: what other processes left behind is the server's to take over.
     engine = Engine(process.provider(), worker=False)
     await engine.open()
+    interrupted = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
     try:
         accepted = await engine.start(owner, asked)
         follower = await engine.follow(owner, accepted.run)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _stop, engine, owner, accepted.run)
+        stopping = asyncio.create_task(_stop_when(interrupted, engine, owner, accepted.run))
         if as_json:
             _print_line(
                 frames.encode(
@@ -90,6 +92,7 @@ async def _ask(owner: Owner, asked: PromptSend, *, as_json: bool) -> int:
         except BrokenPipeError:
             await engine.stop(owner, accepted.run)
             raise
+        stopping.cancel()
         if sys.stderr.isatty() and not as_json:
             print(f"\nGo on with --session {accepted.session}", file=sys.stderr)
         return code
@@ -97,11 +100,9 @@ async def _ask(owner: Owner, asked: PromptSend, *, as_json: bool) -> int:
         await engine.close()
 
 
-_stopping: set[asyncio.Task[None]] = set()
-
-
-def _stop(engine: Engine, owner: Owner, run: UUID) -> None:
-    _stopping.add(asyncio.ensure_future(engine.stop(owner, run)))
+async def _stop_when(interrupted: asyncio.Event, engine: Engine, owner: Owner, run: UUID) -> None:
+    await interrupted.wait()
+    await engine.stop(owner, run)
 
 
 async def _print_frames(follower: Follower) -> int:
