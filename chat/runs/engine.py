@@ -21,6 +21,7 @@ from django.db import DatabaseError, InterfaceError
 
 from chat.eventlog import Bus, LogWriter, Readers
 from chat.eventlog import log as eventlog
+from chat.eventlog.checkpoint import checkpoint
 from chat.protocol.errors import ChatError
 from chat.protocol.frames import SessionState
 from chat.protocol.operations import PromptSend
@@ -270,6 +271,7 @@ class Engine:
                 # In this order: a lease that could not be renewed must not be taken over from ourselves.
                 for work in (self._renew, self._claim, self._poll):
                     await work()
+                await self.readers.call(checkpoint)
             except (DatabaseError, InterfaceError) as error:
                 log.warning("the engine's tick: %s", error)
             except Exception:
