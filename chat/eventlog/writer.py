@@ -67,7 +67,10 @@ class LogWriter:
             self._wake.set()
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `function` in a transaction of its own, after all that was appended before. Raises what it raises."""
+        """Run `function` in a transaction, after all that was appended before. Raises what it raises.
+
+        Jobs that wait together share the transaction, each in a savepoint: one that fails undoes nothing of the others.
+        """
         if self._loop is None or self._closing:
             raise RuntimeError("The log writer is not running.")
         future: asyncio.Future[T] = self._loop.create_future()
