@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+LOG_ID = "SELECT log_id FROM chat_run WHERE id = ?"
+
 
 class StoredEvent(NamedTuple):
     seq: int
@@ -30,7 +32,7 @@ class Stored:
             return connection.execute(sql, params).rowcount
 
     def events(self, run: str) -> list[StoredEvent]:
-        rows = self.rows("SELECT seq, type, data FROM chat_runevent WHERE run_id = ? ORDER BY seq", key(run))
+        rows = self.rows(f"SELECT seq, type, data FROM chat_runevent WHERE run_id = ({LOG_ID}) ORDER BY seq", key(run))
         return [StoredEvent(seq, type_, json.loads(data)) for seq, type_, data in rows]
 
     def run(self, run: str) -> dict[str, Any]:

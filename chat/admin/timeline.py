@@ -30,7 +30,7 @@ class Timeline(NamedTuple):
 
 def timeline(run: UUID, after: int, with_data: bool) -> Timeline:
     first, last = log.span(run)
-    rows = RunEvent.objects.filter(run_id=run, seq__gt=after).order_by("seq")
+    rows = RunEvent.objects.filter(run__id=run, seq__gt=after).order_by("seq")
     values = rows.values_list("seq", "type", Substr("data", 1, DATA_CHARS), Length("data"))[:PAGE]
     entries = [
         Entry(seq, type_, data if with_data else "", max(0, size - DATA_CHARS)) for seq, type_, data, size in values

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 
 from chat.eventlog.lease import Lease
 from chat.models import Run, RunEvent
@@ -18,18 +18,20 @@ BATCH_ROWS = 500
 def append(entries: Sequence[Entry]) -> list[Lease]:
     """Commit the entries of every lease that still holds its run; return the leases that don't.
 
-    Repeatable: a batch whose commit succeeded but was not acknowledged may be given again.
+    Repeatable: a batch whose commit succeeded but was not acknowledged may be given again. Not inside a transaction:
+    the one statement is its own, which saves two round trips (and on SQLite 0.2 ms of CPU).
     """
-    with transaction.atomic():
-        inserted = _insert_sqlite(entries) if connection.vendor == "sqlite" else _insert(entries)
-        # Fewer rows than entries: somebody else holds a run, or this is a repeat. Rare, so found out afterwards.
-        return [] if inserted == len(entries) else _lost(entries)
+    inserted = _insert_sqlite(entries) if connection.vendor == "sqlite" else _insert(entries)
+    # Fewer rows than entries: somebody else holds a run, or this is a repeat. Rare, so found out afterwards; a run that
+    # is lost only then counts as lost as well, and its followers read these events from the log.
+    return [] if inserted == len(entries) else _lost(entries)
 
 
 def _insert_sqlite(entries: Sequence[Entry]) -> int:
     params: list[Any] = []
     for lease, (seq, type_, data) in entries:
-        params += (lease.hex, seq, type_, data, lease.epoch)
+        params += (lease.log_id, seq, type_, data, lease.epoch)
+    connection.ensure_connection()
     # The driver itself: Django's cursor would rewrite every placeholder of a long statement at each call.
     with connection.wrap_database_errors:
         return int(connection.connection.execute(_statement(len(entries), "(?,?,?,?,?)", ""), params).rowcount)
@@ -38,10 +40,10 @@ def _insert_sqlite(entries: Sequence[Entry]) -> int:
 def _insert(entries: Sequence[Entry]) -> int:
     params: list[Any] = []
     for lease, (seq, type_, data) in entries:
-        params += (lease.run, seq, type_, data, lease.epoch)
+        params += (lease.log_id, seq, type_, data, lease.epoch)
     with connection.cursor() as cursor:
         # FOR SHARE: a claim by another process has to wait for this commit, or this one sees the claim.
-        cursor.execute(_statement(len(entries), "(%s::uuid,%s::int,%s,%s,%s::int)", " FOR SHARE OF r"), params)
+        cursor.execute(_statement(len(entries), "(%s::bigint,%s::int,%s,%s,%s::int)", " FOR SHARE OF r"), params)
         return int(cursor.rowcount)
 
 
@@ -53,7 +55,7 @@ def _statement(rows: int, row: str, lock: str) -> str:
     return (
         f"INSERT INTO {RunEvent._meta.db_table} (run_id, seq, type, data) "
         f"SELECT v.column1, v.column2, v.column3, v.column4 FROM (VALUES {values}) AS v "
-        f"JOIN {Run._meta.db_table} r ON r.id = v.column1 AND r.epoch = v.column5 AND r.status = 'running' "
+        f"JOIN {Run._meta.db_table} r ON r.log_id = v.column1 AND r.epoch = v.column5 AND r.status = 'running' "
         f"WHERE true{lock} ON CONFLICT DO NOTHING"
     )
 

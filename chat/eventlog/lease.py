@@ -18,10 +18,10 @@ class Lease:
     reading the upstream.
     """
 
-    def __init__(self, run: UUID, epoch: int, seq: int) -> None:
+    def __init__(self, run: UUID, log_id: int, epoch: int, seq: int) -> None:
         self.run = run
         self.key = str(run)
-        self.hex = run.hex  # how SQLite keeps it
+        self.log_id = log_id
         self.epoch = epoch
         self.seq = seq
         self.stored = seq

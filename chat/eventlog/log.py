@@ -13,18 +13,18 @@ PAGE = 500
 
 def read(run: UUID, after: int, most: int = PAGE) -> list[Event]:
     """The events after seq `after`, in order, at most `most`."""
-    rows = RunEvent.objects.filter(run_id=run, seq__gt=after).order_by("seq")
+    rows = RunEvent.objects.filter(run__id=run, seq__gt=after).order_by("seq")
     return [Event(*row) for row in rows.values_list("seq", "type", "data")[:most]]
 
 
 def read_all(run: UUID) -> list[Event]:
-    rows = RunEvent.objects.filter(run_id=run).order_by("seq")
+    rows = RunEvent.objects.filter(run__id=run).order_by("seq")
     return [Event(*row) for row in rows.values_list("seq", "type", "data")]
 
 
 def span(run: UUID) -> tuple[int, int]:
     """First and last seq of what the log holds; (0, 0) if it holds nothing."""
-    found = RunEvent.objects.filter(run_id=run).aggregate(first=Min("seq"), last=Max("seq"))
+    found = RunEvent.objects.filter(run__id=run).aggregate(first=Min("seq"), last=Max("seq"))
     return found["first"] or 0, found["last"] or 0
 
 

@@ -1,7 +1,7 @@
 from django.db import models
 from django.db.models import Q
 
-from chat.models.ids import new_id
+from chat.models.ids import new_id, new_log_id
 
 
 class Run(models.Model):
@@ -18,6 +18,7 @@ class Run(models.Model):
         FAILED = "failed"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    log_id = models.BigIntegerField(unique=True, default=new_log_id, editable=False, help_text="Its key in the log.")
     session = models.ForeignKey("chat.ChatSession", models.CASCADE, related_name="runs", db_index=False)
     message = models.OneToOneField("chat.Message", models.CASCADE, related_name="run")
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)

@@ -27,6 +27,7 @@ class Claim(NamedTuple):
     """All that executing a run needs to know. `top` is the last seq already in its log."""
 
     run: UUID
+    log_id: int
     session: UUID
     message: UUID
     requester: str
@@ -46,6 +47,7 @@ def lease_end() -> CombinedExpression:
 def claim_of(run: Run, top: int, reason: str = "") -> Claim:
     return Claim(
         run=run.id,
+        log_id=run.log_id,
         session=run.session_id,
         message=run.message_id,
         requester=run.requester,

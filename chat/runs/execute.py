@@ -53,7 +53,7 @@ class Generation:
     def __init__(self, engine: "Engine", claim: Claim) -> None:
         self.engine = engine
         self.claim = claim
-        self.lease = Lease(claim.run, claim.epoch, claim.top)
+        self.lease = Lease(claim.run, claim.log_id, claim.epoch, claim.top)
         self.lease.on_loss = self.interrupt
         self.interruption: Interruption | None = None
         self.task: asyncio.Task[None] | None = None
@@ -229,7 +229,7 @@ class Generation:
             outcome = outcome._replace(seq=None)
             if outcome.status == Status.COMPLETED:
                 outcome = outcome._replace(status=Status.FAILED, failure=_STORAGE, finish_reason="")
-        return end(self.claim.run, self.claim.message, self.claim.epoch, outcome)
+        return end(self.lease, self.claim.message, outcome)
 
     async def _write(self, outcome: Outcome) -> Ending | None:
         """As patient as the log: a whole answer must not be lost to a moment without a database."""

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db.models import F
 from django.db.models.functions import Now
 
-from chat.eventlog import log
+from chat.eventlog import Lease, log
 from chat.models import Message, Run, RunEvent
 from chat.protocol.answer import Answer, text_of
 from chat.protocol.events import Event, Part, RunEnded, RunError, Timing, UsageReport, encode_data
@@ -55,10 +55,10 @@ class Ending(NamedTuple):
     event: Event
 
 
-def end(run: UUID, message: UUID, epoch: int, outcome: Outcome) -> Ending | None:
-    """End the run if nobody else did and `epoch` is still its newest; None: it was too late."""
-    running = Run.objects.filter(id=run, epoch=epoch, status=Status.RUNNING)
-    return _write(run, message, outcome) if running.update(**_columns(outcome)) else None
+def end(lease: Lease, message: UUID, outcome: Outcome) -> Ending | None:
+    """End the run if nobody else did and the lease's epoch is still its newest; None: it was too late."""
+    running = Run.objects.filter(id=lease.run, epoch=lease.epoch, status=Status.RUNNING)
+    return _write(lease.run, lease.log_id, message, outcome) if running.update(**_columns(outcome)) else None
 
 
 def end_orphan(run: Run, status: Run.Status, failure: Failure | None = None) -> Ending | None:
@@ -70,10 +70,10 @@ def end_orphan(run: Run, status: Run.Status, failure: Failure | None = None) -> 
     orphan = Run.objects.filter(id=run.id, epoch=run.epoch, status=run.status)
     if not orphan.update(epoch=F("epoch") + 1, **_columns(outcome)):
         return None
-    return _write(run.id, run.message_id, outcome)
+    return _write(run.id, run.log_id, run.message_id, outcome)
 
 
-def _write(run: UUID, message: UUID, outcome: Outcome) -> Ending:
+def _write(run: UUID, log_id: int, message: UUID, outcome: Outcome) -> Ending:
     parts, seq = outcome.parts, outcome.seq
     if seq is None:
         # Some events could not be stored: the log, not our memory, is what was shown.
@@ -81,7 +81,7 @@ def _write(run: UUID, message: UUID, outcome: Outcome) -> Ending:
         parts, seq = answer.parts, answer.seq
     text = text_of(parts)
     event = Event(seq + 1, _EVENT_OF[outcome.status], encode_data(_ended(str(message), text, outcome)))
-    RunEvent(run_id=run, seq=event.seq, type=event.type, data=event.data).save(force_insert=True)
+    RunEvent(run_id=log_id, seq=event.seq, type=event.type, data=event.data).save(force_insert=True)
     Message.objects.filter(id=message).update(parts=parts, text=text, status=_MESSAGE_OF[outcome.status])
     return Ending(run, event)
 

@@ -10,7 +10,7 @@ MakeRun = Callable[..., Run]
 
 
 def fill(run: Run, seqs: range) -> None:
-    RunEvent.objects.bulk_create(RunEvent(run_id=run.id, seq=seq, type="text.delta", data=str(seq)) for seq in seqs)
+    RunEvent.objects.bulk_create(RunEvent(run=run, seq=seq, type="text.delta", data=str(seq)) for seq in seqs)
 
 
 def test_it_works(make_run: MakeRun) -> None:

@@ -24,7 +24,7 @@ update = sync_to_async(lambda run, **fields: Run.objects.filter(id=run.id).updat
 
 
 def lease_of(run: Run, seq: int = 0) -> Lease:
-    return Lease(run.id, run.epoch, seq)
+    return Lease(run.id, run.log_id, run.epoch, seq)
 
 
 @sync_to_async
@@ -84,7 +84,7 @@ async def test_nothing_is_published_before_it_is_in_the_database(store: Log, mak
         for event in events:
             found = other.execute(
                 f"SELECT data FROM {RunEvent._meta.db_table} WHERE run_id = ? AND seq = ?",
-                (key.replace("-", ""), event.seq),
+                (run.log_id, event.seq),
             ).fetchone()
             if found != (event.data,):
                 missing.append(event.seq)
@@ -119,7 +119,7 @@ async def test_a_zombie_writes_nothing_and_loses_its_lease(store: Log, make_run:
 
 async def test_a_zombie_in_a_batch_with_its_successor_is_the_only_one_to_lose(store: Log, make_run: MakeRun) -> None:
     run = await sync_to_async(make_run)(epoch=2)
-    zombie, holder = Lease(run.id, 1, 0), Lease(run.id, 2, 0)
+    zombie, holder = Lease(run.id, run.log_id, 1, 0), Lease(run.id, run.log_id, 2, 0)
     store.append(zombie, "old", "old", "old")
     store.append(holder, "new")
     await store.flushed()
@@ -153,7 +153,7 @@ async def test_a_deleted_run_is_lost_and_leaves_no_events(store: Log, make_run: 
 
 async def test_a_fenced_run_does_not_disturb_those_in_the_same_batch(store: Log, make_run: MakeRun) -> None:
     gone, fine = await sync_to_async(make_run)(epoch=9), await sync_to_async(make_run)()
-    zombie, lease = Lease(gone.id, 1, 0), lease_of(fine)
+    zombie, lease = Lease(gone.id, gone.log_id, 1, 0), lease_of(fine)
     for _ in range(20):
         store.append(zombie, "x")
         store.append(lease, "y")
@@ -371,7 +371,7 @@ async def test_a_lease_is_full_until_the_writer_has_caught_up(store: Log, make_r
 
 
 async def test_a_lost_lease_keeps_nobody_waiting_for_room() -> None:
-    lease = Lease(Run().id, 1, 0)
+    lease = Lease(Run().id, 1, 1, 0)
     lease.unflushed = UNFLUSHED_EVENTS
     waiting = asyncio.create_task(lease.room())
     await asyncio.sleep(0)

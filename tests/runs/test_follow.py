@@ -54,7 +54,7 @@ class LossyBus(Bus):
 @sync_to_async
 def trim(run: Any, *, keep: int = 1) -> None:
     newest = [event.seq for event in log.read_all(run)][-keep:]
-    RunEvent.objects.filter(run_id=run).exclude(seq__in=newest).delete()
+    RunEvent.objects.filter(run__id=run).exclude(seq__in=newest).delete()
 
 
 async def test_it_works(engine: Engine, alice: Owner) -> None:

@@ -1,7 +1,7 @@
 import asyncio
 
 from tests.servers import ServerProcess
-from tests.stored import Stored
+from tests.stored import LOG_ID, Stored, key
 from tests.transports.people import People
 from tests.upstream import Scenario, expected_text
 from tests.wsclient import Client, RunView, Who
@@ -91,7 +91,7 @@ async def test_a_second_socket_follows_live_from_any_place(server: ServerProcess
 async def test_a_run_whose_log_was_trimmed_begins_with_a_snapshot(client: Client, stored: Stored) -> None:
     run = await finished(client, "trimmed")
     top = client.runs[run].seq
-    stored.change("DELETE FROM chat_runevent WHERE run_id = ? AND seq < ?", run.replace("-", ""), top)
+    stored.change(f"DELETE FROM chat_runevent WHERE run_id = ({LOG_ID}) AND seq < ?", key(run), top)
     for after in (0, 1, top - 2):
         view = RunView(run)
         client.runs[run] = view
