@@ -1,10 +1,9 @@
 """One accepted answer: network reads become batches, under the watchdog's eyes."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 
 from chat.providers.base import Delta
-from chat.providers.client import failure_of_reading, transport_errors
+from chat.providers.client import Read, failure_of_reading, transport_errors
 from chat.providers.failures import timed_out
 from chat.providers.reading import Reading
 from chat.providers.watchdog import Timeouts, Watchdog
@@ -14,8 +13,8 @@ DRAIN_S = 0.1
 
 
 class Answer:
-    def __init__(self, body: AsyncGenerator[bytes], reading: Reading, dog: Watchdog, limits: Timeouts) -> None:
-        self._read = body.__anext__
+    def __init__(self, read: Read, reading: Reading, dog: Watchdog, limits: Timeouts) -> None:
+        self._read = read
         self._reading = reading
         self._dog = dog
         self._tail = limits.tail
@@ -28,10 +27,10 @@ class Answer:
             if reading.failure:
                 raise reading.failure
             data = await self._next()
-            batch = reading.end() if data is None else reading.feed(data)
+            batch = reading.feed(data) if data else reading.end()
             if reading.begun is not self._begun or reading.finished is not self._finishing:
                 self._advance()
-            if data is None or reading.done:
+            if not data or reading.done:
                 self._close(batch)
             if batch:
                 return batch
@@ -58,25 +57,23 @@ class Answer:
 
     async def _drain(self) -> None:
         self._dog.finishing(DRAIN_S)
-        while await self._next() is not None:
+        while await self._next():
             pass  # nothing counts after [DONE]
 
-    async def _next(self) -> bytes | None:
-        """The next network read; None at the end of the body, and at any end once the model has finished."""
+    async def _next(self) -> bytes:
+        """The next network read; b"" at the end of the body, and at any end once the model has finished."""
         self._dog.begin()
         try:
             return await self._read()
-        except StopAsyncIteration:
-            return None
         except asyncio.CancelledError as error:
             if not self._dog.interrupted():
                 raise
             if self._reading.finished or self._reading.done:
-                return None
+                return b""
             raise timed_out(self._dog.expired) from error
         except transport_errors() as error:
             if self._reading.finished or self._reading.done:
-                return None
+                return b""
             raise failure_of_reading(error) from error
         finally:
             self._dog.end()

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
@@ -105,8 +105,21 @@ def failure_of_reading(error: Exception) -> ProviderError:
     return garbage(detail) if isinstance(error, httpx2.DecodingError) else cut(detail)
 
 
-def body_of(response: "httpx2.Response") -> AsyncGenerator[bytes]:
-    """The body as it comes from the network: 14 µs a read cheaper than `iter_bytes`, which only adds decompression."""
-    if response.headers.get("content-encoding", "identity") != "identity":
-        return response.aiter_bytes()
-    return cast(AsyncGenerator[bytes], aiter(cast("httpx2.AsyncByteStream", response.stream)))
+Read = Callable[[], Awaitable[bytes]]
+
+
+def reader_of(response: "httpx2.Response") -> Read:
+    """Reads the body as it comes from the network; b"" at its end.
+
+    Below `iter_bytes` and the client's three layers of generators, which cost as much as the network read itself and
+    add only decompression. Whoever opened the response closes it.
+    """
+    content = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
+    if content is not None and response.headers.get("content-encoding", "identity") == "identity":
+        return cast(Read, content.content.readany)
+    body = response.aiter_bytes()
+
+    async def read() -> bytes:
+        return await anext(body, b"")
+
+    return read

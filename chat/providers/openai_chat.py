@@ -16,7 +16,7 @@ import msgspec
 from chat.providers.answer import Answer
 from chat.providers.base import Delta, ModelInfo, ProviderError, Request, UpstreamAccepted
 from chat.providers.chunks import read_chunk
-from chat.providers.client import Clients, Endpoint, body_of, failure_of_opening, transport_errors
+from chat.providers.client import Clients, Endpoint, failure_of_opening, reader_of, transport_errors
 from chat.providers.failures import garbage, in_stream, redacted, request_id_of, timed_out
 from chat.providers.model_list import read_models
 from chat.providers.reading import Reading
@@ -80,7 +80,7 @@ class OpenAIChat:
                         response = await self._open(client, request, dog, stack)
                         accepted = UpstreamAccepted(request_id_of(response.headers), retries)
                         yield [accepted]
-                        answer = Answer(_body(response, stack), reading, dog, self._timeouts)
+                        answer = Answer(reader_of(response), reading, dog, self._timeouts)
                         while batch := await answer.batch():
                             yield batch
                         return
@@ -190,9 +190,3 @@ class OpenAIChat:
         error.detail = redacted(error.detail, self._endpoint.api_key)
         error.request_id = error.request_id or request_id
         return error
-
-
-def _body(response: "httpx2.Response", stack: AsyncExitStack) -> AsyncGenerator[bytes]:
-    body = body_of(response)
-    stack.push_async_callback(body.aclose)
-    return body
