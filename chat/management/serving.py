@@ -21,6 +21,8 @@ from django.core.management.base import CommandError
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from chat.management.uvicorn_socket import UvicornSocket
+
 MAX_FRAME_BYTES = 1024 * 1024
 # Daphne has no back-pressure: a client that asks for large frames and reads none of them would fill the memory.
 MAX_UNREAD_BYTES = 16 * 1024 * 1024
@@ -164,7 +166,7 @@ def run_uvicorn(listener: socket.socket, application: Application) -> None:
         application,
         loop="uvloop",
         http="httptools",
-        ws="websockets-sansio",
+        ws=UvicornSocket,
         ws_max_size=MAX_FRAME_BYTES,
         ws_per_message_deflate=False,
         ws_ping_interval=PING_SECONDS,

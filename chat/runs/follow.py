@@ -41,12 +41,15 @@ class Follower:
     """Iterate over it: lists of events, and a Snapshot where the log was trimmed; ends after the terminal event.
 
     Close it (`close`) when you stop before that. Used on one event loop, by one reader.
+
+    `sink`: given the next event while the reader waits for it, it may take it (True) and spare the reader its turn.
     """
 
     def __init__(self, bus: Bus, readers: Readers, run: UUID) -> None:
         self.run = run
         self.key = str(run)
         self.position = 0
+        self.sink: Callable[[Event], bool] | None = None
         self._bus = bus
         self._readers = readers
         self._snapshot: Snapshot | None = None
@@ -138,6 +141,8 @@ class Follower:
     # Called by the bus ----------------------------------------------------------------------------------------------
 
     def take(self, events: Sequence[Event]) -> None:
+        if len(events) == 1 and self._pour(events[0]):
+            return
         last = self._pending[-1].seq if self._pending else self.position
         room = PENDING_EVENTS - len(self._pending)
         if events[0].seq == last + 1 and not self._reading and len(events) <= room:
@@ -146,6 +151,16 @@ class Follower:
             # Behind, or joining: the log has it. What is pending is dropped with it, it will be read again.
             self._pending.clear()
         self.reach(events[-1].seq)
+
+    def _pour(self, event: Event) -> bool:
+        """Only what the reader would be given next, while it waits for nothing else: all before it was handed over."""
+        waiting = self._wake is not None and not self._wake.done() and not self._pending
+        if not waiting or self.sink is None or event.seq != self.position + 1 or event.type in TERMINAL:
+            return False
+        if not self.sink(event):
+            return False
+        self.position = event.seq
+        return True
 
     def reach(self, top: int) -> None:
         self._top = max(self._top, top)

@@ -48,11 +48,17 @@ class Window:
             self._bytes -= self._frames.popleft()[1]
         self._acked.set()
 
-    async def sent(self, seq: int, size: int) -> None:
-        """Count a frame that was sent; returns when there is room for the next. Raises NoAck."""
+    def sent(self, seq: int, size: int) -> None:
         self._frames.append((seq, size))
         self._bytes += size
-        while self._bytes > WINDOW_BYTES:
+
+    @property
+    def full(self) -> bool:
+        return self._bytes > WINDOW_BYTES
+
+    async def room(self) -> None:
+        """Returns when there is room for the next frame. Raises NoAck."""
+        while self.full:
             self._acked.clear()
             try:
                 async with asyncio.timeout(self._timeout):

@@ -8,22 +8,33 @@ from chat.runs.follow import Follower
 from chat.transports.limits import NoAck, Window
 
 Send = Callable[[str], Awaitable[None]]
+SendNow = Callable[[str], bool]
+
+# The ASGI extension of a server that can write a text frame at once: a SendNow, False when it would have to wait.
+SEND_NOW = "chat.send_now"
 
 
 class Relay:
     """`session`: the open chat session that it is followed for; None after run.follow, which outlives closing it."""
 
     def __init__(
-        self, follower: Follower, send: Send, on_no_ack: Callable[[], None], session: str | None = None
+        self,
+        follower: Follower,
+        send: Send,
+        send_now: SendNow,
+        on_no_ack: Callable[[], None],
+        session: str | None = None,
     ) -> None:
         self.follower = follower
         self.session = session
         self.task: asyncio.Task[None] | None = None
         self._send = send
+        self._send_now = send_now
         self._on_no_ack = on_no_ack
         self._window: Window | None = None
 
     async def run(self) -> None:
+        self.follower.sink = self._push
         try:
             async for batch in self.follower:
                 if isinstance(batch, list):
@@ -39,9 +50,24 @@ class Relay:
 
     async def _relay(self, batch: list[events.Event]) -> None:
         for seq, frame in events.frames(self.follower.key, batch):
-            await self._send(frame)
             if self._window is not None:
-                await self._window.sent(seq, len(frame) if frame.isascii() else len(frame.encode()))
+                await self._window.room()
+            await self._send(frame)
+            self._count(seq, frame)
+
+    def _push(self, event: events.Event) -> bool:
+        """Send from within the bus's call: waking the task for each event of a live run would double its cost here."""
+        if self._window is not None and self._window.full:
+            return False
+        frame = events.frame(self.follower.key, event)
+        if not self._send_now(frame):
+            return False
+        self._count(event.seq, frame)
+        return True
+
+    def _count(self, seq: int, frame: str) -> None:
+        if self._window is not None:
+            self._window.sent(seq, len(frame) if frame.isascii() else len(frame.encode()))
 
     def ack(self, seq: int, timeout: float) -> None:
         if self._window is None:

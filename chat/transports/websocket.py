@@ -25,7 +25,7 @@ from chat.transports.access import Refused, Visitor, check_origin, identify
 from chat.transports.greeting import hello
 from chat.transports.hub import Hub
 from chat.transports.limits import FLOOD, TokenBucket
-from chat.transports.relay import Relay
+from chat.transports.relay import SEND_NOW, Relay, SendNow
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         super().__init__()
         self._joined = False
         self._closing = False
+        self._now: SendNow | None = None
         self._bucket = TokenBucket(settings.CHAT_OPERATIONS_PER_SECOND)
         self._relays: dict[str, Relay] = {}
         # Runs that were relayed here: a notice that comes late must not begin them anew.
@@ -80,6 +81,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     # The handshake --------------------------------------------------------------------------------------------------
 
     async def connect(self) -> None:
+        self._now = self.scope.get("extensions", {}).get(SEND_NOW)
         try:
             key = check_origin(self.scope)
             if (offered := self.scope["subprotocols"]) and SUBPROTOCOL not in offered:
@@ -219,14 +221,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
         except BaseException:
             follower.close()
             raise
-        self._relay(Relay(follower, self._send_text, self._no_ack))
+        self._relay(Relay(follower, self._send_text, self._send_now, self._no_ack))
 
     # Following ------------------------------------------------------------------------------------------------------
 
     async def _follow(self, run: UUID, after: int = 0, *, session: str | None) -> None:
         if str(run) not in self._relays:
             follower = await self.engine.follow(self.visitor.owner, run, after)
-            self._relay(Relay(follower, self._send_text, self._no_ack, session))
+            self._relay(Relay(follower, self._send_text, self._send_now, self._no_ack, session))
 
     def _relay(self, relay: Relay) -> None:
         key = relay.follower.key
@@ -288,10 +290,16 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """Raises OSError when nobody is there to read it."""
         if self._closing:
             raise ConnectionAbortedError  # uvicorn calls a frame after the close a bug of ours, and logs it as one
+        if self._now is not None and self._now(text):
+            return
         try:
             await self.base_send({"type": "websocket.send", "text": text})
         except Disconnected as error:  # daphne's word for it; uvicorn's is an OSError
             raise ConnectionAbortedError from error
+
+    def _send_now(self, text: str) -> bool:
+        """Where the server can do it without waiting; False: use `_send_text`."""
+        return self._now is not None and not self._closing and self._now(text)
 
     async def _shut(self, code: CloseCode) -> None:
         if not self._closing:

@@ -77,12 +77,14 @@ class Client:
         self.answer = Answer()
         self.ended: Event | None = None
         self.snapshots = 0
+        self.takes: Callable[[], bool] | None = None  # whether the next event is taken from within the bus's call
         self._follower: Follower | None = None
 
     async def step(self) -> bool:
         """Take what comes next; False after the end."""
         if self._follower is None:
             self._follower = await self.engine.follow(self.owner, self.run, self.answer.seq)
+            self._follower.sink = self._sink if self.takes else None
         try:
             item = await self._follower.__anext__()
         except StopAsyncIteration:
@@ -92,12 +94,22 @@ class Client:
             self.resume_from(item)
             return True
         for event in item:
-            assert event.seq == self.answer.seq + 1, "a gap, a repeat or another order"
-            assert self.ended is None, "an event after the terminal one"
-            self.answer.apply([event])
-            if event.type in TERMINAL:
-                self.ended = event
+            self._apply(event)
         return True
+
+    def _sink(self, event: Event) -> bool:
+        assert self.takes is not None
+        if self.takes():
+            self._apply(event)
+            return True
+        return False
+
+    def _apply(self, event: Event) -> None:
+        assert event.seq == self.answer.seq + 1, "a gap, a repeat or another order"
+        assert self.ended is None, "an event after the terminal one"
+        self.answer.apply([event])
+        if event.type in TERMINAL:
+            self.ended = event
 
     def resume_from(self, snapshot: Snapshot) -> None:
         everything = encode_data(RunRestarted(snapshot.attempt, "snapshot", snapshot.parts))

@@ -95,6 +95,8 @@ async def test_no_loss_repeat_or_shuffle_of_hints_makes_a_gap(
     engine = await make_engine(LossyBus(seed))
     accepted = await ask(engine, alice)
     client, second = (Client(engine, alice, accepted.run) for _ in range(2))
+    draw = random.Random(seed)
+    client.takes = second.takes = lambda: draw.random() < 0.7
     for steps in cuts:
         for _ in range(steps):
             await client.step()
@@ -104,6 +106,30 @@ async def test_no_loss_repeat_or_shuffle_of_hints_makes_a_gap(
     client.check()
     second.check()
     await engine.close()
+
+
+async def test_a_sink_takes_live_events_and_the_reader_the_rest(
+    engine: Engine, alice: Owner, provider: ScriptedProvider
+) -> None:
+    gates = [asyncio.Event() for _ in range(4)]
+    provider.script = ["a", gates[0], "b", gates[1], "c", gates[2], "d", gates[3], "e"]
+    accepted = await ask(engine, alice)
+    client = Client(engine, alice, accepted.run)
+    offered: list[bool] = []
+
+    def every_second() -> bool:
+        offered.append(len(offered) % 2 == 0)
+        return offered[-1]
+
+    client.takes = every_second
+    await until(lambda: provider.opened == 1)
+    reading = asyncio.create_task(client.read())
+    for gate, text in zip(gates, ("a", "ab", "abc", "abcd"), strict=True):
+        await until(lambda text=text: client.answer.text == text)  # type: ignore[misc]
+        gate.set()
+    await reading
+    client.check()
+    assert set(offered) == {True, False}
 
 
 async def test_every_seq_is_a_place_to_go_on_from(engine: Engine, alice: Owner) -> None:
