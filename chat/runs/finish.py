@@ -11,6 +11,7 @@ from chat.eventlog import Lease, log
 from chat.models import Message, Run, RunEvent
 from chat.protocol.answer import Answer, text_of
 from chat.protocol.events import Event, Part, RunEnded, RunError, Timing, UsageReport, encode_data
+from chat.runs import statements
 from chat.runs.tokens import estimate_tokens
 
 Status = Run.Status
@@ -32,6 +33,9 @@ class Failure(NamedTuple):
     status: int | None = None
     request_id: str = ""
     detail: str = ""
+
+
+NO_FAILURE = Failure("", "", retryable=False)
 
 
 class Outcome(NamedTuple):
@@ -57,8 +61,8 @@ class Ending(NamedTuple):
 
 def end(lease: Lease, message: UUID, outcome: Outcome) -> Ending | None:
     """End the run if nobody else did and the lease's epoch is still its newest; None: it was too late."""
-    running = Run.objects.filter(id=lease.run, epoch=lease.epoch, status=Status.RUNNING)
-    return _write(lease.run, lease.log_id, message, outcome) if running.update(**_columns(outcome)) else None
+    ended = statements.END_RUN.run(id=lease.run, epoch=lease.epoch, **_columns(outcome))
+    return _write(lease.run, lease.log_id, message, outcome) if ended else None
 
 
 def end_orphan(run: Run, status: Run.Status, failure: Failure | None = None) -> Ending | None:
@@ -68,7 +72,7 @@ def end_orphan(run: Run, status: Run.Status, failure: Failure | None = None) -> 
     timing = Timing(first_token_ms=run.first_token_ms, total_ms=0)
     outcome = Outcome(status, answer.parts, answer.seq, usage, timing, failure=failure)
     orphan = Run.objects.filter(id=run.id, epoch=run.epoch, status=run.status)
-    if not orphan.update(epoch=F("epoch") + 1, **_columns(outcome)):
+    if not orphan.update(epoch=F("epoch") + 1, ended=Now(), lease_until=None, **_columns(outcome)):
         return None
     return _write(run.id, run.log_id, run.message_id, outcome)
 
@@ -81,8 +85,8 @@ def _write(run: UUID, log_id: int, message: UUID, outcome: Outcome) -> Ending:
         parts, seq = answer.parts, answer.seq
     text = text_of(parts)
     event = Event(seq + 1, _EVENT_OF[outcome.status], encode_data(_ended(str(message), text, outcome)))
-    RunEvent(run_id=log_id, seq=event.seq, type=event.type, data=event.data).save(force_insert=True)
-    Message.objects.filter(id=message).update(parts=parts, text=text, status=_MESSAGE_OF[outcome.status])
+    statements.NEW_EVENT.run(RunEvent(run_id=log_id, seq=event.seq, type=event.type, data=event.data))
+    statements.END_MESSAGE.run(id=message, parts=parts, text=text, status=_MESSAGE_OF[outcome.status])
     return Ending(run, event)
 
 
@@ -107,10 +111,9 @@ def _ended(message: str, text: str, outcome: Outcome) -> RunEnded:
 
 
 def _columns(outcome: Outcome) -> dict[str, Any]:
-    columns: dict[str, Any] = {
+    failure = outcome.failure or NO_FAILURE
+    return {
         "status": outcome.status,
-        "ended": Now(),
-        "lease_until": None,
         "finish_reason": outcome.finish_reason,
         "input_tokens": outcome.usage.input_tokens,
         "output_tokens": outcome.usage.output_tokens,
@@ -120,13 +123,9 @@ def _columns(outcome: Outcome) -> dict[str, Any]:
         "total_ms": outcome.timing.total_ms,
         "request_id": outcome.request_id[:200],
         "retries": outcome.retries,
+        "error_code": failure.code,
+        "error_message": failure.message[:500],
+        "error_retryable": failure.retryable,
+        "error_status": failure.status,
+        "error_detail": failure.detail,
     }
-    if failure := outcome.failure:
-        columns |= {
-            "error_code": failure.code,
-            "error_message": failure.message[:500],
-            "error_retryable": failure.retryable,
-            "error_status": failure.status,
-            "error_detail": failure.detail,
-        }
-    return columns

@@ -7,15 +7,13 @@ from uuid import UUID
 
 import msgspec
 from django.conf import settings
-from django.db.models import Q
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from chat.models import ChatSession, Message, Run
 from chat.protocol.errors import ChatError
 from chat.protocol.operations import MessageRegenerate, Options, PromptSend
-from chat.runs import tree
-from chat.runs.claim import Claim, claim_of, lease_end
+from chat.runs import statements, tree
+from chat.runs.claim import Claim, claim_of
 from chat.runs.owner import Owner, not_found
 
 IDEMPOTENCY = timedelta(hours=24)
@@ -48,7 +46,7 @@ def begin(owner: Owner, asked: AnyPrompt, terms: Terms) -> Accepted:
     fingerprint = _fingerprint(asked)
     if asked.id and (earlier := _earlier(owner, asked.id, fingerprint)):
         return earlier
-    _check_limits(owner)
+    _check_limits(owner.requester)
     if isinstance(asked, MessageRegenerate):
         session, prompt = _prompt_of(owner, asked.message)
     else:
@@ -56,7 +54,9 @@ def begin(owner: Owner, asked: AnyPrompt, terms: Terms) -> Accepted:
     answer = Message(session=session, parent=prompt, role=Message.Role.ASSISTANT, status=Message.Status.STREAMING)
     answer.model = _model(asked.model or session.model, asked.model, terms)
     _save(session, asked, answer)
-    Message.objects.bulk_create([prompt, answer] if prompt._state.adding else [answer])
+    if prompt._state.adding:
+        statements.NEW_MESSAGE.run(prompt)
+    statements.NEW_MESSAGE.run(answer)
     run = _run(owner, asked, answer, fingerprint, terms.worker)
     claim = claim_of(run, top=0) if terms.worker else None
     return Accepted(session.id, prompt.id, answer.id, run.id, claim=claim)
@@ -67,7 +67,7 @@ def _save(session: ChatSession, asked: AnyPrompt, answer: Message) -> None:
     session.active_leaf_id = answer.id
     session.model = asked.model or session.model
     if session._state.adding:
-        session.save(force_insert=True)
+        statements.NEW_SESSION.run(session)
     else:
         session.save(update_fields=["active_leaf", "model", "updated"])
 
@@ -78,11 +78,10 @@ def _fingerprint(asked: AnyPrompt) -> str:
 
 
 def _earlier(owner: Owner, key: str, fingerprint: str) -> Accepted | None:
-    runs = Run.objects.filter(requester=owner.requester, idempotency_key=key)
-    fields = ("created", "fingerprint", "session_id", "message__parent_id", "message_id", "id")
-    for created, earlier, session, prompt, message, run in runs.values_list(*fields):
+    runs = statements.RUNS_OF_KEY.rows(requester=owner.requester, idempotency_key=key)
+    for created, earlier, session, prompt, message, run in runs:
         if created < timezone.now() - IDEMPOTENCY:
-            runs.update(idempotency_key=None)
+            Run.objects.filter(id=run).update(idempotency_key=None)
         elif earlier != fingerprint:
             raise ChatError("conflict", "This id was used for another prompt. Give every new prompt an id of its own.")
         else:
@@ -90,18 +89,17 @@ def _earlier(owner: Owner, key: str, fingerprint: str) -> Accepted | None:
     return None
 
 
-def _check_limits(owner: Owner) -> None:
-    a_minute_ago = timezone.now() - timedelta(minutes=1)
-    mine = Run.objects.filter(Q(ended=None) | Q(created__gt=a_minute_ago), requester=owner.requester)
-    runs = list(mine.values_list("ended", "created"))
-    active = sum(ended is None for ended, _ in runs)
+def _check_limits(requester: str) -> None:
+    active = len(statements.ACTIVE_RUNS.rows(requester=requester))
     if active >= settings.CHAT_RUNS_PER_USER:
         raise ChatError(
             "rate_limited",
             f"{active} answers are being written for you already. Wait for one or stop one.",
             retry_after_s=2,
         )
-    if sum(created > a_minute_ago for _, created in runs) >= settings.CHAT_PROMPTS_PER_MINUTE:
+    a_minute_ago = timezone.now() - timedelta(minutes=1)
+    recent = statements.RUNS_SINCE.rows(requester=requester, created=a_minute_ago)
+    if len(recent) >= settings.CHAT_PROMPTS_PER_MINUTE:
         raise ChatError(
             "rate_limited",
             f"More than {settings.CHAT_PROMPTS_PER_MINUTE} prompts in a minute. Wait a little, then send it again.",
@@ -179,9 +177,10 @@ def _run(owner: Owner, asked: AnyPrompt, answer: Message, fingerprint: str, work
     )
     if worker:
         # Claimed at birth: this process has room, so the way through the queue would only cost a second transaction.
-        run.status, run.attempt, run.epoch = Run.Status.RUNNING, 1, 1
-        run.lease_owner, run.lease_until, run.started = worker, lease_end(), Now()
-    run.save(force_insert=True)
+        run.status, run.attempt, run.epoch, run.lease_owner = Run.Status.RUNNING, 1, 1, worker
+        statements.NEW_CLAIMED_RUN.run(run, lease=timedelta(seconds=settings.CHAT_LEASE_SECONDS))
+    else:
+        statements.NEW_RUN.run(run)
     return run
 
 

@@ -1,0 +1,119 @@
+"""Statements that Django compiles once and runs many times with other values.
+
+The ORM compiles every statement anew, which takes ten times what running it takes. Where that matters, a statement is
+written in the ORM's terms as always, with a `Slot` in the place of each value that is known only when it runs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Expression, Field, ForeignKey, Model, QuerySet
+from django.db.models.sql import InsertQuery, UpdateQuery
+from django.db.models.sql.compiler import SQLCompiler
+
+
+class Slot(Expression):
+    """A value of this field's type, given when the statement runs."""
+
+    def __init__(self, name: str, field: "Field[Any, Any]") -> None:
+        super().__init__(output_field=field)
+        self.name = name
+
+    def as_sql(self, *_args: Any, **_kwargs: Any) -> Any:
+        return "%s", [self]
+
+
+def slot(model: type[Model], name: str) -> Slot:
+    """For the model's column of this name."""
+    field = model._meta.get_field(name)
+    assert isinstance(field, Field)
+    return Slot(field.attname, field)
+
+
+def _connection() -> BaseDatabaseWrapper:
+    """Not Django's proxy of it, which looks the thread's connection up at each access."""
+    return connections[DEFAULT_DB_ALIAS]
+
+
+class _Prepared:
+    def __init__(self, compiler: Callable[[], SQLCompiler]) -> None:
+        self._make = compiler
+        self._compiled: dict[str, tuple[SQLCompiler, str, tuple[Any, ...]]] = {}
+
+    def _compile(self, vendor: str) -> tuple[SQLCompiler, str, tuple[Any, ...]]:
+        if vendor not in self._compiled:
+            compiler = self._make()
+            statement: Any = compiler.as_sql()
+            sql, params = statement[0] if isinstance(statement, list) else statement  # of an INSERT a list of one
+            self._compiled[vendor] = compiler, sql, tuple(params)
+        return self._compiled[vendor]
+
+    @contextmanager
+    def _executed(self, values: Mapping[str, Any]) -> Iterator[tuple[SQLCompiler, Any]]:
+        connection = _connection()
+        compiler, sql, params = self._compile(connection.vendor)
+        given = [
+            each.output_field.get_db_prep_save(values[each.name], connection) if isinstance(each, Slot) else each
+            for each in params
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(sql, given)
+            yield compiler, cursor
+
+
+class Select(_Prepared):
+    """`rows` as of a queryset with values_list; `queryset` is called once."""
+
+    def __init__(self, queryset: Callable[[], "QuerySet[Any, Any]"]) -> None:
+        super().__init__(lambda: queryset().query.get_compiler(connection=_connection()))
+
+    def rows(self, **values: Any) -> list[tuple[Any, ...]]:
+        with self._executed(values) as (compiler, cursor):
+            found = cursor.fetchall()
+        return [tuple(row) for row in compiler.results_iter([found], tuple_expected=True)]
+
+
+class Update(_Prepared):
+    """`run` gives the number of rows that were changed, as QuerySet.update does."""
+
+    def __init__(self, queryset: Callable[[], "QuerySet[Any, Any]"], changes: Callable[[], Mapping[str, Any]]) -> None:
+        def compiler() -> SQLCompiler:
+            query: Any = queryset().query.chain(UpdateQuery)
+            query.add_update_values(changes())
+            made: SQLCompiler = query.get_compiler(connection=_connection())
+            return made
+
+        super().__init__(compiler)
+
+    def run(self, **values: Any) -> int:
+        with self._executed(values) as (_, cursor):
+            return int(cursor.rowcount)
+
+
+class Insert(_Prepared):
+    """Inserts new objects as `save` does, without signals. `computed`: columns that the database computes."""
+
+    def __init__(self, model: type[Model], computed: Callable[[], Mapping[str, Any]] = dict) -> None:
+        self._fields = model._meta.concrete_fields
+
+        def compiler() -> SQLCompiler:
+            slots = {field.attname: Slot(field.attname, _value_field(field)) for field in self._fields}
+            query: Any = InsertQuery(model)
+            query.insert_values(self._fields, [model(**{**slots, **computed()})], raw=True)
+            made: SQLCompiler = query.get_compiler(connection=_connection())
+            return made
+
+        super().__init__(compiler)
+
+    def run(self, instance: Model, **values: Any) -> None:
+        values |= {field.attname: field.pre_save(instance, True) for field in self._fields}
+        with self._executed(values):
+            instance._state.adding, instance._state.db = False, DEFAULT_DB_ALIAS
+
+
+def _value_field(field: "Field[Any, Any]") -> "Field[Any, Any]":
+    """Of a foreign key the field that it points to."""
+    return field.target_field if isinstance(field, ForeignKey) else field
