@@ -4,15 +4,18 @@ The ORM compiles every statement anew, which takes ten times what running it tak
 written in the ORM's terms as always, with a `Slot` in the place of each value that is known only when it runs.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from operator import attrgetter, methodcaller
+from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Expression, Field, ForeignKey, Model, QuerySet
 from django.db.models.sql import InsertQuery, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
+
+T = TypeVar("T")
 
 
 class Slot(Expression):
@@ -48,20 +51,27 @@ class _Prepared:
             compiler = self._make()
             statement: Any = compiler.as_sql()
             sql, params = statement[0] if isinstance(statement, list) else statement  # of an INSERT a list of one
+            if vendor == "sqlite":
+                sql = sql.replace("%s", "?").replace("%%", "%")
             self._compiled[vendor] = compiler, sql, tuple(params)
         return self._compiled[vendor]
 
-    @contextmanager
-    def _executed(self, values: Mapping[str, Any]) -> Iterator[tuple[SQLCompiler, Any]]:
+    def _execute(self, values: Mapping[str, Any], read: Callable[[Any], T]) -> T:
+        """What `read` makes of the cursor once the statement was executed."""
         connection = _connection()
-        compiler, sql, params = self._compile(connection.vendor)
+        _, sql, params = self._compile(connection.vendor)
         given = [
             each.output_field.get_db_prep_save(values[each.name], connection) if isinstance(each, Slot) else each
             for each in params
         ]
-        with connection.cursor() as cursor:
+        connection.ensure_connection()
+        with connection.wrap_database_errors, closing(self._cursor(connection)) as cursor:
             cursor.execute(sql, given)
-            yield compiler, cursor
+            return read(cursor)
+
+    def _cursor(self, connection: BaseDatabaseWrapper) -> Any:
+        # With SQLite the driver's own: Django's rewrites the placeholders at each call.
+        return connection.connection.cursor() if connection.vendor == "sqlite" else connection.cursor()
 
 
 class Select(_Prepared):
@@ -71,8 +81,8 @@ class Select(_Prepared):
         super().__init__(lambda: queryset().query.get_compiler(connection=_connection()))
 
     def rows(self, **values: Any) -> list[tuple[Any, ...]]:
-        with self._executed(values) as (compiler, cursor):
-            found = cursor.fetchall()
+        found = self._execute(values, methodcaller("fetchall"))
+        compiler, _, _ = self._compile(_connection().vendor)
         return [tuple(row) for row in compiler.results_iter([found], tuple_expected=True)]
 
 
@@ -89,8 +99,7 @@ class Update(_Prepared):
         super().__init__(compiler)
 
     def run(self, **values: Any) -> int:
-        with self._executed(values) as (_, cursor):
-            return int(cursor.rowcount)
+        return int(self._execute(values, attrgetter("rowcount")))
 
 
 class Insert(_Prepared):
@@ -110,8 +119,8 @@ class Insert(_Prepared):
 
     def run(self, instance: Model, **values: Any) -> None:
         values |= {field.attname: field.pre_save(instance, True) for field in self._fields}
-        with self._executed(values):
-            instance._state.adding, instance._state.db = False, DEFAULT_DB_ALIAS
+        self._execute(values, attrgetter("rowcount"))
+        instance._state.adding, instance._state.db = False, DEFAULT_DB_ALIAS
 
 
 def _value_field(field: "Field[Any, Any]") -> "Field[Any, Any]":
