@@ -1,8 +1,8 @@
 """Floor 1: a run's log in the database, which is the truth, and the bus that hints at what was just appended."""
 
 from chat.eventlog.bus import Bus
-from chat.eventlog.lease import Lease
+from chat.eventlog.lease import UNFLUSHED_EVENTS, Lease
 from chat.eventlog.readers import Readers
 from chat.eventlog.writer import LogWriter
 
-__all__ = ["Bus", "Lease", "LogWriter", "Readers"]
+__all__ = ["UNFLUSHED_EVENTS", "Bus", "Lease", "LogWriter", "Readers"]

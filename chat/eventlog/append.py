@@ -29,8 +29,8 @@ def append(entries: Sequence[Entry]) -> list[Lease]:
 
 def _insert_sqlite(entries: Sequence[Entry]) -> int:
     params: list[Any] = []
-    for lease, (seq, type_, data) in entries:
-        params += (lease.log_id, seq, type_, data, lease.epoch)
+    for lease, event in entries:
+        params += (lease.log_id, event.seq, event.type, event.data, lease.epoch)
     connection.ensure_connection()
     # The driver itself: Django's cursor would rewrite every placeholder of a long statement at each call.
     with connection.wrap_database_errors:
@@ -39,8 +39,8 @@ def _insert_sqlite(entries: Sequence[Entry]) -> int:
 
 def _insert(entries: Sequence[Entry]) -> int:
     params: list[Any] = []
-    for lease, (seq, type_, data) in entries:
-        params += (lease.log_id, seq, type_, data, lease.epoch)
+    for lease, event in entries:
+        params += (lease.log_id, event.seq, event.type, event.data, lease.epoch)
     with connection.cursor() as cursor:
         # FOR SHARE: a claim by another process has to wait for this commit, or this one sees the claim.
         cursor.execute(_statement(len(entries), "(%s::bigint,%s::int,%s,%s,%s::int)", " FOR SHARE OF r"), params)

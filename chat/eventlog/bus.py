@@ -36,9 +36,11 @@ class Bus:
             self._subscribers.pop(run, None)
 
     def publish(self, run: str, events: Sequence[Event]) -> None:
-        # A copy: a subscriber may leave while it is told.
-        for subscriber in tuple(self._subscribers.get(run, ())):
-            subscriber.take(events)
+        subscribers = self._subscribers.get(run)
+        if subscribers:
+            # A copy: a subscriber may leave while it is told.
+            for subscriber in tuple(subscribers):
+                subscriber.take(events)
 
     def reach(self, run: str, top: int) -> None:
         for subscriber in tuple(self._subscribers.get(run, ())):

@@ -3,8 +3,6 @@ from collections.abc import Callable
 from typing import Literal
 from uuid import UUID
 
-from chat.protocol.events import Event
-
 Loss = Literal["fenced", "storage"]
 
 UNFLUSHED_EVENTS = 512
@@ -30,15 +28,11 @@ class Lease:
         self.on_loss: Callable[[Loss], None] | None = None
         # Set by the writer's thread when it gave up on a batch: what follows would leave a gap and is dropped as well.
         self.broken = False
-        self._room = asyncio.Event()
-
-    def next(self, type_: str, data: str) -> Event:
-        self.seq += 1
-        return Event(self.seq, type_, data)
+        self._room: asyncio.Event | None = None  # while `room` waits
 
     def flushed(self, count: int) -> None:
         self.unflushed -= count
-        if self.unflushed < UNFLUSHED_EVENTS:
+        if self._room is not None and not self.full:
             self._room.set()
 
     @property
@@ -47,13 +41,15 @@ class Lease:
 
     async def room(self) -> None:
         while self.full and self.loss is None:
-            self._room.clear()
+            self._room = asyncio.Event()
             await self._room.wait()
+        self._room = None
 
     def lose(self, loss: Loss) -> None:
         """Somebody else holds the run, or it cannot be stored: end the executing task, which must write no more."""
         if self.loss is None:
             self.loss = loss
-            self._room.set()
+            if self._room is not None:
+                self._room.set()
             if self.on_loss is not None:
                 self.on_loss(loss)

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 # Between two commits of a busy system, in seconds: company saves more CPU than the wait adds latency. It is busy when a
 # batch has BUSY_ROWS; below, the wait shrinks with the batch, so that a lone stream is committed at once.
-COMMIT_INTERVAL = 0.010
+COMMIT_INTERVAL = 0.015
 BUSY_ROWS = 24
 # Jobs in one transaction, at most.
 GROUPED_JOBS = 8
@@ -61,8 +61,9 @@ class LogWriter:
 
     def append(self, lease: Lease, type_: str, data: str) -> None:
         """Queue the run's next event. The caller watches `lease.full`."""
+        lease.seq += 1
         lease.unflushed += 1
-        self._entries.append((lease, lease.next(type_, data)))
+        self._entries.append((lease, Event(lease.seq, type_, data)))
         if not self._wake.is_set():
             self._wake.set()
 

@@ -6,7 +6,6 @@ text, so it can be written at once.
 """
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.protocol import State
 
 from chat.transports.relay import SEND_NOW
 
@@ -16,6 +15,16 @@ TEXT = 0x81  # FIN and the opcode of text
 class UvicornSocket(WebSocketsSansIOProtocol):
     """`send_now` is offered to the application as an ASGI extension."""
 
+    paused = False
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        super().resume_writing()
+
     async def run_asgi(self) -> None:
         if not self.config.ws_per_message_deflate:
             self.scope["extensions"][SEND_NOW] = self.send_now  # type: ignore[assignment]
@@ -23,9 +32,7 @@ class UvicornSocket(WebSocketsSansIOProtocol):
 
     def send_now(self, text: str) -> bool:
         """Write a text frame; False if it must wait, or nothing may be sent any more: then `send` knows what to do."""
-        if not (self.handshake_complete and self.writable.is_set() and self.conn.state is State.OPEN):
-            return False
-        if self.close_sent or self.transport.is_closing():
+        if self.paused or self.close_sent or not self.handshake_complete or self.transport.is_closing():
             return False
         self.transport.write(text_frame(text))
         return True

@@ -17,7 +17,7 @@ DELTAS = frozenset({"text.delta", "reasoning.delta"})
 Part = dict[str, Any]
 
 
-class Event(NamedTuple):
+class Event(Struct, frozen=True, gc=False):
     seq: int
     type: str
     data: str

@@ -17,16 +17,26 @@ class Answer:
         self._read = read
         self._reading = reading
         self._dog = dog
+        self._now = asyncio.get_running_loop().time
         self._tail = limits.tail
-        self._begun = self._finishing = self._over = False
+        self._begun = self._finishing = self._over = self._drained = False
 
     async def batch(self) -> list[Delta]:
         """The next deltas; empty at the end of the answer."""
-        reading = self._reading
-        while not self._over:
+        reading, dog = self._reading, self._dog
+        while not self._drained:
             if reading.failure:
                 raise reading.failure
-            data = await self._next()
+            dog.since, dog.waiting = self._now(), True
+            try:
+                data = await self._read()
+            except (Exception, asyncio.CancelledError) as error:
+                data = self._ended_by(error)
+            finally:
+                dog.waiting = False
+            if self._over:  # nothing counts after [DONE]
+                self._drained = not data
+                continue
             batch = reading.feed(data) if data else reading.end()
             if reading.begun is not self._begun or reading.finished is not self._finishing:
                 self._advance()
@@ -36,8 +46,6 @@ class Answer:
                 return batch
         if reading.failure:
             raise reading.failure
-        if reading.done:
-            await self._drain()
         return []
 
     def _advance(self) -> None:
@@ -52,28 +60,17 @@ class Answer:
         self._over = True
         if self._reading.done:
             batch += self._reading.end()
+            self._dog.finishing(DRAIN_S)
+        else:
+            self._drained = True
         if not self._reading.failure:
             batch += self._reading.closing()
 
-    async def _drain(self) -> None:
-        self._dog.finishing(DRAIN_S)
-        while await self._next():
-            pass  # nothing counts after [DONE]
-
-    async def _next(self) -> bytes:
-        """The next network read; b"" at the end of the body, and at any end once the model has finished."""
-        self._dog.begin()
-        try:
-            return await self._read()
-        except asyncio.CancelledError as error:
-            if not self._dog.interrupted():
-                raise
-            if self._reading.finished or self._reading.done:
-                return b""
-            raise timed_out(self._dog.expired) from error
-        except transport_errors() as error:
-            if self._reading.finished or self._reading.done:
-                return b""
-            raise failure_of_reading(error) from error
-        finally:
-            self._dog.end()
+    def _ended_by(self, error: BaseException) -> bytes:
+        """The end of the body, if the model has finished anyway; else raises what the reader is to be told."""
+        cancelled = isinstance(error, asyncio.CancelledError)
+        if not (self._dog.interrupted() if cancelled else isinstance(error, transport_errors())):
+            raise error
+        if self._reading.finished or self._reading.done:
+            return b""
+        raise (timed_out(self._dog.expired) if cancelled else failure_of_reading(error)) from error

@@ -98,7 +98,7 @@ def failure_of_opening(error: Exception) -> ProviderError:
     return no_connection(error)
 
 
-def failure_of_reading(error: Exception) -> ProviderError:
+def failure_of_reading(error: BaseException) -> ProviderError:
     import httpx2  # noqa: PLC0415 - lazy, see the module's docstring
 
     detail = f"{type(error).__name__}: {error}"

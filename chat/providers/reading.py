@@ -3,7 +3,7 @@
 from typing import Literal
 
 from chat.providers.base import Delta, Finish, ProviderError, ReasoningDelta, TextDelta, Usage
-from chat.providers.chunks import Choice, ChunkUsage, read_chunk
+from chat.providers.chunks import Choice, Chunk, ChunkUsage, read_chunk
 from chat.providers.failures import content_filtered, cut, garbage, in_stream
 from chat.providers.sse import ErrorData, EventTooLarge, SSEDecoder
 
@@ -26,13 +26,10 @@ class Reading:
         self._usage: ChunkUsage | None = None
         self._reason = ""
         self._has_text = False
+        self.finished = False  # the model said why it stopped
         self.begun = False  # a text or reasoning delta was read: no retry from here on
         self.done = False  # [DONE] was read
         self.failure: ProviderError | None = None
-
-    @property
-    def finished(self) -> bool:
-        return bool(self._reason)
 
     def feed(self, data: bytes) -> list[Delta]:
         if not self._events and len(self._head) < HEAD_BYTES:
@@ -58,8 +55,8 @@ class Reading:
             if self.failure and self.failure.code == "upstream_garbage":
                 self.failure = None  # half an event: a cut, not garbage
         self._flush(batch)
-        batch.extend(kind("\ufffd") for kind, half in self._halves.items() if half)
-        self._halves = {}
+        batch.extend(kind("\ufffd") for kind in self._halves)
+        self._halves.clear()
         if not self.failure and (not self.finished or self._reason == "content_filter"):
             self.failure = self._broken_end()
         return batch
@@ -98,25 +95,31 @@ class Reading:
             self.failure = in_stream(payload.decode("utf-8", "replace")) if named else garbage(payload[:HEAD_BYTES])
             return
         self._events += 1
-        error = chunk.failure() or (type(payload) is ErrorData and {"message": chunk.message, "code": chunk.code})
-        if error:
-            self.failure = in_stream(error)
+        if not chunk.choices or chunk.error or type(payload) is ErrorData:
+            self._refuse(chunk, payload)
         if chunk.usage is not None:
             self._usage = chunk.usage
         for choice in chunk.choices or ():
             if not choice.index:  # n=1 is asked for; a second choice would be another answer
                 self._choose(choice, batch)
 
+    def _refuse(self, chunk: Chunk, payload: bytes) -> None:
+        error = chunk.failure() or (type(payload) is ErrorData and {"message": chunk.message, "code": chunk.code})
+        if error:
+            self.failure = in_stream(error)
+
     def _choose(self, choice: Choice, batch: list[Delta]) -> None:
         delta = choice.delta
         if delta is not None:
             if reasoning := delta.reasoning_content or delta.reasoning:
+                self.begun = True
                 self._add(ReasoningDelta, reasoning, batch)
             if text := delta.content or delta.refusal:
-                self._has_text = True
+                self.begun = self._has_text = True
                 self._add(TextDelta, text, batch)
         if choice.finish_reason:
             self._reason = choice.finish_reason
+            self.finished = True
             if self._reason == "error" and self.failure is None:
                 self.failure = in_stream("finish_reason error")
 
@@ -125,12 +128,13 @@ class Reading:
             self._flush(batch)
             self._kind = kind
         self._pieces.append(text)
-        self.begun = True
 
     def _flush(self, batch: list[Delta]) -> None:
         if self._pieces:
-            text = self._clean("".join(self._pieces))
+            text = "".join(self._pieces)
             self._pieces = []
+            if self._halves or "\x00" in text or not text.isascii():
+                text = self._clean(text)
             if text:
                 batch.append(self._kind(text))
 
@@ -138,11 +142,7 @@ class Reading:
         """Text that a database takes: no NUL, no surrogates; a high half waits for its low half in the next delta."""
         if "\x00" in text:
             text = text.replace("\x00", "\ufffd")
-        half = self._halves.get(self._kind, "")
-        if not half and text.isascii():
-            return text
-        text = half + text
-        self._halves[self._kind] = ""
+        text = self._halves.pop(self._kind, "") + text
         try:
             text.encode()
         except UnicodeEncodeError:

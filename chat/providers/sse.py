@@ -33,9 +33,10 @@ class SSEDecoder:
         self._name = b""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        if chunk[:6] == b"data: " and chunk[-2:] == b"\n\n" and not (self._held or self._data or self._name):
+        fresh = not (self._held or self._data or self._name)
+        if fresh and chunk.startswith(b"data: ") and chunk.endswith(b"\n\n") and b"\r" not in chunk:
             payloads = chunk[6:-2].split(b"\n\ndata: ")
-            if chunk.count(b"\n") == 2 * len(payloads) and b"\r" not in chunk and len(chunk) <= MAX_EVENT_BYTES:
+            if chunk.count(b"\n") == 2 * len(payloads) and len(chunk) <= MAX_EVENT_BYTES:
                 self._first_line = self._skip_lf = False
                 return payloads
         return self._lines(chunk)

@@ -28,7 +28,10 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watchdog:
-    """Cancels the task that made it when it waits past a limit, and only while it waits between `begin` and `end`."""
+    """Cancels the task that made it when it waits past a limit, and only while it waits between `begin` and `end`.
+
+    Who waits for every chunk sets `since` and `waiting` itself, as these two do.
+    """
 
     __slots__ = (
         "_cancelling",
@@ -36,12 +39,12 @@ class Watchdog:
         "_handle",
         "_idle",
         "_loop",
-        "_since",
         "_tail",
         "_task",
         "_total",
-        "_waiting",
         "expired",
+        "since",
+        "waiting",
     )
 
     def __init__(self, limits: Timeouts) -> None:
@@ -51,26 +54,26 @@ class Watchdog:
         self._total = now + limits.total
         self._tail = math.inf
         self._idle = limits.idle
-        self._since = now
+        self.since = now
         # Asked once: Python 3.11's `current_task` took a tenth of a busy server's CPU when each read called it.
         self._task = asyncio.current_task()
-        self._waiting = False
+        self.waiting = False
         self._cancelling = 0
         self.expired = ""
         self._handle = self._loop.call_at(self._next()[0], self._check)
 
     def begin(self) -> None:
         """The task starts to wait for the upstream."""
-        self._since = self._loop.time()
-        self._waiting = True
+        self.since = self._loop.time()
+        self.waiting = True
 
     def end(self) -> None:
-        self._waiting = False
+        self.waiting = False
 
     def started(self) -> None:
         """The first token is there: from now on the idle limit holds."""
         self._first = math.inf
-        self._since = self._loop.time()
+        self.since = self._loop.time()
         self._arm()
 
     def finishing(self, within: float) -> None:
@@ -89,14 +92,14 @@ class Watchdog:
 
     def close(self) -> None:
         self._handle.cancel()
-        self._waiting = False
+        self.waiting = False
 
     def _next(self) -> tuple[float, str]:
         if self._tail < math.inf:
             return min((self._tail, "tail"), (self._total, "total"))
         if self._first < math.inf:
             return min((self._first, "first_token"), (self._total, "total"))
-        since = self._since if self._waiting else self._loop.time()
+        since = self.since if self.waiting else self._loop.time()
         return min((since + self._idle, "idle"), (self._total, "total"))
 
     def _arm(self) -> None:
@@ -108,7 +111,7 @@ class Watchdog:
         if self._loop.time() < when:
             self._handle = self._loop.call_at(when, self._check)
             return
-        if self._task is None or not self._waiting:  # nobody waits: look again soon, the next wait may begin any time
+        if self._task is None or not self.waiting:  # nobody waits: look again soon, the next wait may begin any time
             self._handle = self._loop.call_later(0.05, self._check)
             return
         self.expired = name

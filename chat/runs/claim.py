@@ -38,13 +38,14 @@ class Claim(NamedTuple):
     top: int
     system: str  # the chat session's own system prompt
     reason: str = ""  # of a further attempt: worker_lost or handed_over
+    opening: str = ""  # the prompt, if it opens the chat session: then there is nothing else to tell the model
 
 
 def lease_end() -> CombinedExpression:
     return Now() + timedelta(seconds=settings.CHAT_LEASE_SECONDS)
 
 
-def claim_of(run: Run, top: int, reason: str = "") -> Claim:
+def claim_of(run: Run, top: int, *, reason: str = "", opening: str = "") -> Claim:
     return Claim(
         run=run.id,
         log_id=run.log_id,
@@ -58,6 +59,7 @@ def claim_of(run: Run, top: int, reason: str = "") -> Claim:
         top=top,
         system=run.session.system_prompt,
         reason=reason,
+        opening=opening,
     )
 
 
@@ -102,7 +104,7 @@ def _claim(run: Run, worker: str) -> list[Claim]:
     run.epoch += 1
     run.attempt += 1
     reason = "worker_lost" if run.status == Status.RUNNING else "handed_over"
-    return [claim_of(run, log.span(run.id)[1], reason)]
+    return [claim_of(run, log.span(run.id)[1], reason=reason)]
 
 
 def renew(worker: str, held: Mapping[UUID, int]) -> tuple[set[UUID], set[UUID]]:

@@ -15,12 +15,16 @@ class ContextTooLong(Exception):
     """The prompt alone, with the system prompt, does not fit."""
 
 
-def build(answer: UUID, system: str, window: int, reserved: int) -> list[ChatTurn]:
-    """The turns before the message `answer`, oldest first, in at most `window` tokens less those `reserved` for it."""
-    newest_first = [
+def turns_before(answer: UUID) -> list[ChatTurn]:
+    """What was said before the message `answer`, newest first."""
+    return [
         ChatTurn("user" if role == Message.Role.USER else "assistant", text)
         for role, text in tree.texts(answer, MOST_MESSAGES)[1:]
     ]
+
+
+def build(newest_first: list[ChatTurn], system: str, window: int, reserved: int) -> list[ChatTurn]:
+    """The turns, oldest first, in at most `window` tokens less those `reserved` for the answer."""
     room = window - min(reserved, window // 2)
     turns = [ChatTurn("system", system)] if system else []
     room -= sum(_cost(turn) for turn in turns)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
-from chat.eventlog import Lease
+from chat.eventlog import UNFLUSHED_EVENTS, Lease
 from chat.models import Run
 from chat.protocol.answer import Answer
 from chat.protocol.events import MERGED_CHARS, PartDelta, RunRestarted, RunStarted, Timing, UsageReport, encode_data
 from chat.providers.base import (
+    ChatTurn,
     Delta,
     Finish,
     ProviderError,
@@ -57,6 +58,7 @@ class Generation:
         self.lease.on_loss = self.interrupt
         self.interruption: Interruption | None = None
         self.task: asyncio.Task[None] | None = None
+        self._append = engine.writer.append
         self._running = False
         self._ending = False
         self._answer = Answer()
@@ -117,24 +119,25 @@ class Generation:
             raise asyncio.CancelledError
         self._begin()
         request = await self._request()
+        most, lease = settings.CHAT_ANSWER_CHARS, self.lease
         async with aclosing(self.engine.provider.stream(request)) as stream:
             async for deltas in stream:
                 for delta in deltas:
                     self._take(delta)
-                if self._chars >= settings.CHAT_ANSWER_CHARS:
+                if self._chars >= most:
                     self._finish = "length"
                     return
-                if self.lease.full:
-                    await self.lease.room()
+                if lease.unflushed >= UNFLUSHED_EVENTS:
+                    await lease.room()
 
     def _begin(self) -> None:
         claim = self.claim
         if claim.top == 0:
             started = RunStarted(str(claim.session), str(claim.message), claim.model, claim.attempt)
-            self._append("run.started", encode_data(started))
+            self._append(self.lease, "run.started", encode_data(started))
         else:
             restarted = RunRestarted(claim.attempt, claim.reason, [])
-            self._append("run.restarted", encode_data(restarted))
+            self._append(self.lease, "run.restarted", encode_data(restarted))
 
     async def _request(self) -> Request:
         claim = self.claim
@@ -142,7 +145,11 @@ class Generation:
         wanted = claim.options.get("max_output_tokens")
 
         system = str(claim.options.get("system") or claim.system or settings.CHAT_SYSTEM_PROMPT)
-        turns = await self.engine.readers.call(context.build, claim.message, system, window, int(wanted or window // 4))
+        if claim.opening:
+            said = [ChatTurn("user", claim.opening)]  # known already: no need to ask the database
+        else:
+            said = await self.engine.readers.call(context.turns_before, claim.message)
+        turns = context.build(said, system, window, int(wanted or window // 4))
         self._input_tokens = sum(estimate_tokens(turn.text) + TURN_TOKENS for turn in turns)
         return Request(
             model=claim.model,
@@ -166,19 +173,20 @@ class Generation:
     def _delta(self, kind: str, event: str, text: str) -> None:
         if not text:
             return  # it would begin a part that no event tells of
+        if len(text) > MERGED_CHARS:
+            # A huge delta becomes several events, so that no frame is much longer than the merged ones.
+            for start in range(0, len(text), MERGED_CHARS):
+                self._delta(kind, event, text[start : start + MERGED_CHARS])
+            return
         part = self._part + (kind != self._kind)
         # Encoded before anything is kept of it: text that cannot be encoded could not be stored at the end either.
-        data = [encode_data(PartDelta(part, piece)) for piece in _pieces(text)]
+        data = encode_data(PartDelta(part, text))
         if self._first_token is None:
             self._first_token = time.monotonic()
         self._kind, self._part = kind, part
         self._answer.add(part, kind, text)
         self._chars += len(text)
-        for piece in data:
-            self._append(event, piece)
-
-    def _append(self, event: str, data: str) -> None:
-        self.engine.writer.append(self.lease, event, data)
+        self._append(self.lease, event, data)
 
     async def _interrupted(self, interruption: Interruption) -> None:
         match interruption:
@@ -263,13 +271,6 @@ class Generation:
         now = time.monotonic()
         first = None if self._first_token is None else _ms(self._first_token - self._begun)
         return Timing(first_token_ms=first, total_ms=_ms(now - self._begun))
-
-
-def _pieces(text: str) -> list[str]:
-    """A huge delta becomes several events, so that no frame is much longer than the merged ones."""
-    if len(text) <= MERGED_CHARS:
-        return [text]
-    return [text[start : start + MERGED_CHARS] for start in range(0, len(text), MERGED_CHARS)]
 
 
 def _ms(seconds: float) -> int:

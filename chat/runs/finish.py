@@ -35,7 +35,7 @@ class Failure(NamedTuple):
     detail: str = ""
 
 
-NO_FAILURE = Failure("", "", retryable=False)
+NO_FAILURE = Failure(code="", message="", retryable=False)
 
 
 class Outcome(NamedTuple):

@@ -141,7 +141,7 @@ class Follower:
     # Called by the bus ----------------------------------------------------------------------------------------------
 
     def take(self, events: Sequence[Event]) -> None:
-        if len(events) == 1 and self._pour(events[0]):
+        if self.sink is not None and len(events) == 1 and self._pour(events[0]):
             return
         last = self._pending[-1].seq if self._pending else self.position
         room = PENDING_EVENTS - len(self._pending)

@@ -58,7 +58,8 @@ def begin(owner: Owner, asked: AnyPrompt, terms: Terms) -> Accepted:
         statements.NEW_MESSAGE.run(prompt)
     statements.NEW_MESSAGE.run(answer)
     run = _run(owner, asked, answer, fingerprint, terms.worker)
-    claim = claim_of(run, top=0) if terms.worker else None
+    opening = "" if prompt.parent_id else prompt.text
+    claim = claim_of(run, top=0, opening=opening) if terms.worker else None
     return Accepted(session.id, prompt.id, answer.id, run.id, claim=claim)
 
 

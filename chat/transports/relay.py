@@ -21,7 +21,7 @@ class Relay:
         self,
         follower: Follower,
         send: Send,
-        send_now: SendNow,
+        send_now: SendNow | None,
         on_no_ack: Callable[[], None],
         session: str | None = None,
     ) -> None:
@@ -34,7 +34,8 @@ class Relay:
         self._window: Window | None = None
 
     async def run(self) -> None:
-        self.follower.sink = self._push
+        if self._send_now is not None:
+            self.follower.sink = self._push
         try:
             async for batch in self.follower:
                 if isinstance(batch, list):
@@ -57,12 +58,14 @@ class Relay:
 
     def _push(self, event: events.Event) -> bool:
         """Send from within the bus's call: waking the task for each event of a live run would double its cost here."""
+        assert self._send_now is not None
         if self._window is not None and self._window.full:
             return False
         frame = events.frame(self.follower.key, event)
         if not self._send_now(frame):
             return False
-        self._count(event.seq, frame)
+        if self._window is not None:
+            self._count(event.seq, frame)
         return True
 
     def _count(self, seq: int, frame: str) -> None:

@@ -221,14 +221,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
         except BaseException:
             follower.close()
             raise
-        self._relay(Relay(follower, self._send_text, self._send_now, self._no_ack))
+        self._relay(Relay(follower, self._send_text, self._now, self._no_ack))
 
     # Following ------------------------------------------------------------------------------------------------------
 
     async def _follow(self, run: UUID, after: int = 0, *, session: str | None) -> None:
         if str(run) not in self._relays:
             follower = await self.engine.follow(self.visitor.owner, run, after)
-            self._relay(Relay(follower, self._send_text, self._send_now, self._no_ack, session))
+            self._relay(Relay(follower, self._send_text, self._now, self._no_ack, session))
 
     def _relay(self, relay: Relay) -> None:
         key = relay.follower.key
@@ -296,10 +296,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self.base_send({"type": "websocket.send", "text": text})
         except Disconnected as error:  # daphne's word for it; uvicorn's is an OSError
             raise ConnectionAbortedError from error
-
-    def _send_now(self, text: str) -> bool:
-        """Where the server can do it without waiting; False: use `_send_text`."""
-        return self._now is not None and not self._closing and self._now(text)
 
     async def _shut(self, code: CloseCode) -> None:
         if not self._closing:
