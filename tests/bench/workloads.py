@@ -55,7 +55,7 @@ FULL = (
     Workload("W5", "1,000 idle sockets", 1000, "abcd"),
     Workload("W4", "one stream, 20 times", 1, "abcd", chunks=20, rate=100, rounds=20),
     Workload("W2", "100 prompts at one instant", 100, "abcd", 3, chunks=20, rate=20),
-    Workload("W1", "100 streams x 300 chunks at 50/s", 100, "abcd", 3, chunks=300, rate=50, spread_s=1),
+    Workload("W1", "100 streams x 300 chunks at 50/s", 100, "abcd", 5, chunks=300, rate=50, spread_s=1),
     Workload("W3", "400 streams x 200 chunks at 20/s", 400, "abcd", chunks=200, rate=20, spread_s=1),
 )
 QUICK = (
