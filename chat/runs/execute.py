@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
+from django.utils.crypto import salted_hmac
 
 from chat.eventlog import UNFLUSHED_EVENTS, Lease
 from chat.models import Run
@@ -156,6 +157,8 @@ class Generation:
             turns=turns,
             temperature=claim.options.get("temperature"),
             max_output_tokens=wanted,
+            # The same for all that this user asks, and nobody's name: the upstream may block one user, not all of us.
+            user=salted_hmac("chat.upstream", claim.requester).hexdigest()[:32],
         )
 
     def _take(self, delta: Delta) -> None:

@@ -289,6 +289,17 @@ async def test_an_end_that_the_database_refused_is_written_again(
     assert (run.status, run.attempt, refused) == ("completed", 1, 3)
 
 
+async def test_the_upstream_can_tell_users_apart_and_learns_no_name(
+    engine: Engine, alice: Owner, bob: Owner, provider: ScriptedProvider
+) -> None:
+    for owner in (alice, alice, bob):
+        await collect(engine, owner, (await ask(engine, owner)).run)
+    first, second, other = (request.user for request in provider.requests)
+    assert first == second != other
+    assert len(first) == 32
+    assert alice.requester not in first
+
+
 @pytest.mark.parametrize("tokens", [-1, 2**64], ids=["refused by the database", "refused by its driver"])
 async def test_an_end_that_can_never_be_stored_fails_the_run_and_does_not_hang_it(
     tokens: int, engine: Engine, alice: Owner, provider: ScriptedProvider
