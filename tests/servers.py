@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("daphne", "uvicorn")
@@ -42,6 +43,8 @@ class StartError(Exception):
 
 class ServerProcess:
     """`folder` keeps database and log; the port stays the same over restarts, as clients that come back expect."""
+
+    command: tuple[str, ...] = ("manage.py", "serve")
 
     def __init__(self, kind: str, folder: Path, upstream: str, **env: str) -> None:
         self.kind = kind
@@ -80,7 +83,7 @@ class ServerProcess:
     def start(self) -> None:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "serve"],
+                [sys.executable, *self.command],
                 cwd=ROOT,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
@@ -89,23 +92,26 @@ class ServerProcess:
                 start_new_session=True,
             )
         try:
-            self._wait_until_listening()
+            self._wait_until_up()
         except BaseException:
             self.kill()
             raise
 
-    def _wait_until_listening(self) -> None:
+    def _wait_until_up(self) -> None:
         assert self.process is not None
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise StartError(f"exit {self.process.returncode}: {self.log_text()[-2000:]}")
-            with socket.socket() as probe:
-                probe.settimeout(1)
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            if self.is_up():
+                return
             time.sleep(0.03)
-        raise StartError(f"no port after {START_S:.0f} s: {self.log_text()[-2000:]}")
+        raise StartError(f"not up after {START_S:.0f} s: {self.log_text()[-2000:]}")
+
+    def is_up(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self) -> None:
         """kill -9: what a crash or a power cut leaves behind."""
@@ -129,8 +135,16 @@ class ServerProcess:
 
 @contextmanager
 def running_server(kind: str, folder: Path, upstream: str, **env: str) -> Iterator[ServerProcess]:
-    folder.mkdir(parents=True, exist_ok=True)
-    server = ServerProcess(kind, folder, upstream, **env)
+    with running(ServerProcess(kind, folder, upstream, **env)) as server:
+        yield server
+
+
+Process = TypeVar("Process", bound=ServerProcess)
+
+
+@contextmanager
+def running(server: Process) -> Iterator[Process]:
+    server.folder.mkdir(parents=True, exist_ok=True)
     server.start()
     try:
         yield server

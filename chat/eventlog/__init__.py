@@ -3,6 +3,7 @@
 from chat.eventlog.bus import Bus
 from chat.eventlog.lease import UNFLUSHED_EVENTS, Lease
 from chat.eventlog.readers import Readers
+from chat.eventlog.redis_bus import RedisBus
 from chat.eventlog.writer import LogWriter
 
-__all__ = ["UNFLUSHED_EVENTS", "Bus", "Lease", "LogWriter", "Readers"]
+__all__ = ["UNFLUSHED_EVENTS", "Bus", "Lease", "LogWriter", "Readers", "RedisBus"]

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from chat.protocol.events import Event
@@ -24,6 +24,14 @@ class Bus:
 
     def __init__(self) -> None:
         self._subscribers: dict[str, list[Subscriber]] = {}
+        # Called when what other processes publish of a run is heard from now on: what came before may have been missed.
+        self.joined: Callable[[str], None] = lambda run: None
+
+    async def open(self) -> None:
+        """On the event loop it is used on."""
+
+    async def close(self) -> None:
+        """Ends what `open` began."""
 
     def subscribe(self, run: str, subscriber: Subscriber) -> None:
         self._subscribers.setdefault(run, []).append(subscriber)

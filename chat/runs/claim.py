@@ -6,15 +6,19 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from chat.eventlog import log
 from chat.models import Run
+from chat.runs import fair
 from chat.runs.finish import Ending, Failure, end_orphan
 
 Status = Run.Status
+
+# Of the waiting runs, the oldest so many are looked at in one turn.
+LOOKED_AT = 1000
 
 LOST = Failure(
     "worker_lost",
@@ -73,11 +77,16 @@ def _waiting() -> QuerySet[Run]:
     return Run.objects.filter(Q(status=Status.QUEUED) | expired, ended=None)
 
 
-def claim_waiting(worker: str, most: int) -> tuple[list[Claim], list[Ending]]:
-    """Claim queued runs and those whose lease ran out. The second list: runs that were ended instead of tried again."""
+def claim_waiting(worker: str, room: int, reserved: int = 0) -> tuple[list[Claim], list[Ending]]:
+    """Claim queued runs and those whose lease ran out, fairly across requesters (see fair.py).
+
+    The second list: runs that were ended instead of tried again.
+    """
     claims: list[Claim] = []
     endings: list[Ending] = []
-    for run in _waiting().select_related("session").order_by("created")[:most]:
+    # Of runs that another worker is claiming at this moment none is waited for.
+    rows = _waiting().select_for_update(skip_locked=True, of=("self",)).select_related("session")
+    for run in sorted(rows.filter(id__in=_next(room, reserved)), key=lambda run: run.created):
         if run.stop_requested:
             ending = end_orphan(run, Status.STOPPED)
         elif run.status == Status.RUNNING and run.attempt - run.handovers >= settings.CHAT_MAX_ATTEMPTS:
@@ -88,6 +97,13 @@ def claim_waiting(worker: str, most: int) -> tuple[list[Claim], list[Ending]]:
         if ending is not None:
             endings.append(ending)
     return claims, endings
+
+
+def _next(room: int, reserved: int) -> list[UUID]:
+    waiting = list(_waiting().order_by("created").values_list("id", "requester")[:LOOKED_AT])
+    mine = Run.objects.filter(ended=None, status=Status.RUNNING, requester__in={requester for _, requester in waiting})
+    running = dict(mine.values_list("requester").annotate(Count("id")))
+    return fair.pick(waiting, running, room, reserved)
 
 
 def _claim(run: Run, worker: str) -> list[Claim]:
@@ -115,10 +131,10 @@ def renew(worker: str, held: Mapping[UUID, int]) -> tuple[set[UUID], set[UUID]]:
     return {run for run, stop in found.items() if stop}, set(held) - set(found)
 
 
-def release(worker: str) -> None:
-    """Give runs back unfinished, for the next process to go on with: a shutdown is not a crash and ends none.
+def release(worker: str) -> int:
+    """Give runs back unfinished, for the next process to go on with: a shutdown is not a crash. Returns how many.
 
     By the worker's name, not by what it executes: a claim may have been written just before the shutdown.
     """
     mine = Run.objects.filter(ended=None, status=Status.RUNNING, lease_owner=worker)
-    mine.update(status=Status.QUEUED, lease_owner="", lease_until=None, handovers=F("handovers") + 1)
+    return mine.update(status=Status.QUEUED, lease_owner="", lease_until=None, handovers=F("handovers") + 1)

@@ -27,11 +27,11 @@ from chat.protocol.frames import SessionState
 from chat.protocol.operations import PromptSend
 from chat.providers.base import ModelInfo, Provider
 from chat.runs import claim as claims
-from chat.runs import follow, history, start, stop, title
+from chat.runs import fair, follow, history, start, stop, title
 from chat.runs.claim import Claim
 from chat.runs.execute import Generation
 from chat.runs.finish import Ending
-from chat.runs.notices import Notice, RunBegan, SessionNotice, StopRun
+from chat.runs.notices import Notice, RunBegan, RunQueued, SessionNotice, StopRun
 from chat.runs.owner import Owner
 from chat.runs.start import Accepted, AnyPrompt
 
@@ -57,12 +57,15 @@ def _unavailable() -> Iterator[None]:
 class Engine:
     """`worker`: whether it also executes runs of others (queued, or left by a dead process)."""
 
-    def __init__(self, provider: Provider, *, worker: bool = True, capacity: int | None = None) -> None:
+    def __init__(
+        self, provider: Provider, *, worker: bool = True, capacity: int | None = None, bus: Bus | None = None
+    ) -> None:
         self.provider = provider
         self.worker = worker
         self.capacity = settings.CHAT_WORKER_RUNS if capacity is None else capacity
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-        self.bus = Bus()
+        self.bus = bus or Bus()
+        self.bus.joined = self._look
         self.readers = Readers()
         self.writer = LogWriter(self.bus.publish, patience=settings.CHAT_STORAGE_TIMEOUT)
         self.generations: dict[UUID, Generation] = {}
@@ -74,10 +77,13 @@ class Engine:
         self._launching: deque[Generation] = deque()
         self._starting: set[asyncio.Task[Accepted]] = set()
         self._closing = False
+        self._claiming = asyncio.Lock()
+        self._wants_work = False
 
     async def open(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.writer.start()
+        await self.bus.open()
         self._spawn(self._tick_for_ever())
         self._spawn(self.provider.warm())
 
@@ -93,12 +99,21 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._starting, return_exceptions=True)
         try:
-            await self.writer.call(claims.release, self.name)
+            if await self.writer.call(claims.release, self.name) and self.carrier is not None:
+                await self._carry(self.carrier, RunQueued())
         except (DatabaseError, InterfaceError) as error:
             log.warning("runs could not be given back, their leases will run out: %s", error)
         await self.writer.close()
+        await self.bus.close()
         await asyncio.get_running_loop().run_in_executor(None, self.readers.close)
         await self.provider.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more runs, and let those under way end; returns at the latest after `seconds`."""
+        self.capacity = 0
+        tasks = [generation.task for generation in self.generations.values() if generation.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
 
     # The verbs ------------------------------------------------------------------------------------------------------
 
@@ -123,6 +138,8 @@ class Engine:
         accepted = await self._write(start.begin, owner, asked, terms)
         if accepted.claim is not None and not self._closing:
             self._execute(accepted.claim)
+        elif not accepted.repeat:
+            self.notify(RunQueued())
         if not accepted.repeat:
             self._tell_of(owner, accepted, asked)
         return accepted
@@ -192,6 +209,8 @@ class Engine:
             generation = self.generations.get(UUID(notice.run))
             if generation is not None:
                 generation.interrupt("stop")
+        if isinstance(notice, RunQueued):
+            self._want_work()
         for listener in list(self.listeners):
             listener(notice)
 
@@ -237,7 +256,10 @@ class Engine:
             log.exception("run %s could not be ended", generation.claim.run)
         finally:
             if self.generations.get(generation.claim.run) is generation:
+                was_full = len(self.generations) >= self.capacity
                 del self.generations[generation.claim.run]
+                if was_full:
+                    self._want_work()
 
     def ended(self, claim: Claim, ending: Ending) -> None:
         self.publish(ending)
@@ -295,14 +317,30 @@ class Engine:
                 generation.interrupt("fenced")
 
     async def _claim(self) -> None:
-        room = self.capacity - len(self.generations)
-        if not self.worker or room <= 0 or not await self.readers.call(claims.any_waiting):
-            return
-        claimed, endings = await self.writer.call(claims.claim_waiting, self.name, room)
-        for claim in claimed:
-            self._execute(claim)
-        for ending in endings:
-            self.publish(ending)
+        async with self._claiming:
+            room = self.capacity - len(self.generations)
+            if not self.worker or room <= 0 or not await self.readers.call(claims.any_waiting):
+                return
+            claimed, endings = await self.writer.call(
+                claims.claim_waiting, self.name, room, fair.reserve(self.capacity)
+            )
+            for claim in claimed:
+                self._execute(claim)
+            for ending in endings:
+                self.publish(ending)
+
+    def _want_work(self) -> None:
+        if self.worker and not self._closing and not self._wants_work:
+            self._wants_work = True
+            self._spawn(self._claim_now())
+
+    async def _claim_now(self) -> None:
+        try:
+            async with self._claiming:
+                self._wants_work = False  # what is queued from now on may be missed by this turn
+            await self._claim()
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("runs could not be claimed, the next tick tries again: %s", error)
 
     async def _poll(self) -> None:
         """Runs followed here and executed elsewhere: the log says how far they are, should every hint be lost."""
@@ -313,6 +351,19 @@ class Engine:
                 self.bus.end(str(run))  # deleted with its chat session
             else:
                 self.bus.reach(str(run), top)
+
+    def _look(self, run: str) -> None:
+        """One run as `_poll` does, at once."""
+        if UUID(run) not in self.generations and not self._closing:
+            self._spawn(self._look_at(UUID(run)))
+
+    async def _look_at(self, run: UUID) -> None:
+        try:
+            top = (await self.readers.call(eventlog.tops, [run]))[run]
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("run %s cannot be looked at, the next tick does: %s", run, error)
+        else:
+            self.bus.reach(str(run), top or 0)
 
     def _spawn(self, work: Coroutine[Any, Any, Any], context: contextvars.Context | None = None) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work, context=context)

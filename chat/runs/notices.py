@@ -20,10 +20,14 @@ class StopRun(Struct, frozen=True, tag="run.stop"):
     run: str
 
 
+class RunQueued(Struct, frozen=True, tag="run.queued"):
+    """There is work for a worker that has room."""
+
+
 class AccountChanged(Struct, frozen=True, tag="account.changed"):
     """Signed out, deactivated or with a new password: check the user's sockets now."""
 
     user: int
 
 
-Notice = RunBegan | SessionNotice | StopRun | AccountChanged
+Notice = RunBegan | SessionNotice | StopRun | RunQueued | AccountChanged

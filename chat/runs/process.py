@@ -4,6 +4,7 @@ import asyncio
 
 from django.conf import settings
 
+from chat.eventlog import RedisBus
 from chat.providers.base import Provider
 from chat.providers.registry import ProviderConfig, build
 from chat.providers.watchdog import Timeouts
@@ -34,8 +35,8 @@ def current() -> Engine | None:
     return _engine
 
 
-async def engine() -> Engine:
-    """The process' engine, opened on the running event loop."""
+async def engine(*, runs: int | None = None) -> Engine:
+    """The process' engine, opened on the running event loop. `runs`: it is a worker's, for so many at once."""
     global _engine, _opening
     if _engine is not None:
         return _engine
@@ -43,7 +44,9 @@ async def engine() -> Engine:
         _opening = asyncio.Lock()
     async with _opening:
         if _engine is None:
-            fresh = Engine(provider(), worker=settings.CHAT_WORKER, capacity=None if settings.CHAT_WORKER else 0)
+            worker = settings.CHAT_WORKER or runs is not None
+            bus = RedisBus(settings.REDIS_URL) if settings.REDIS_URL else None
+            fresh = Engine(provider(), worker=worker, capacity=runs if worker else 0, bus=bus)
             await fresh.open()
             _engine = fresh
     return _engine

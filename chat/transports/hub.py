@@ -52,7 +52,7 @@ class Hub:
         self._tasks.append(asyncio.create_task(self._recheck_for_ever()))
 
     async def close(self) -> None:
-        self.engine.carrier = None
+        # The carrier stays: the engine, which closes next, has to tell of the runs that it gives back.
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -23,6 +23,7 @@ class Survivor:
         self.view: RunView | None = None
         self.connections = 0
         self.begun = asyncio.Event()  # some text has come
+        self.reading: asyncio.Task[RunView] | None = None
 
     @property
     def restarts(self) -> int:

@@ -1,0 +1,62 @@
+"""`manage.py chatworker`: executes the runs that the web processes queue. Start as many as it takes."""
+
+import asyncio
+import signal
+from argparse import ArgumentParser
+from typing import Any
+
+import uvloop
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from chat.management import preparing
+from chat.runs import process
+from chat.runs.engine import Engine
+from chat.transports import desk
+from chat.transports.lifespan import settle_memory
+
+ENDS_ON = (signal.SIGTERM, signal.SIGINT)
+
+
+class Command(BaseCommand):
+    help = "Executes queued runs, those of dead workers included. SIGTERM: finishes, or hands over, what it has."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--concurrency", type=int, default=settings.CHAT_WORKER_RUNS, help="runs at once (CHAT_WORKER_RUNS)"
+        )
+
+    def handle(self, *_: Any, concurrency: int, **options: Any) -> None:
+        if concurrency < 1:
+            raise CommandError(f"--concurrency={concurrency} lets nothing run: give 1 or more.")
+        preparing.check_database()
+        uvloop.run(self.work(concurrency))
+
+    async def work(self, concurrency: int) -> None:
+        told = asyncio.Queue[signal.Signals]()
+        for number in ENDS_ON:
+            asyncio.get_running_loop().add_signal_handler(number, told.put_nowait, number)
+        engine = await process.engine(runs=concurrency)
+        await desk.open_desk()
+        settle_memory()
+        self.say(f"Worker {engine.name} executes up to {concurrency} runs; Ctrl-C ends it.")
+        await told.get()
+        self.say(f"Ending: {len(engine.generations)} runs have {settings.CHAT_DRAIN_SECONDS:g} s to finish.")
+        await drained(engine, told)
+        await desk.close_desk()
+        self.say("Stopped.")
+
+    def say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
+
+
+async def drained(engine: Engine, told: "asyncio.Queue[signal.Signals]") -> None:
+    """Until all runs ended or the time is over; a second signal hands them over at once."""
+    waiting = {
+        asyncio.ensure_future(engine.drain(settings.CHAT_DRAIN_SECONDS)),
+        asyncio.ensure_future(told.get()),
+    }
+    _, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()

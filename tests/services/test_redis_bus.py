@@ -1,0 +1,122 @@
+"""Hints over a real Redis. A lost one costs time only, so what is proven is that they come, and that none blocks."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest_asyncio
+import redis
+
+from chat.eventlog.redis_bus import MOST_WAITING, RedisBus
+from chat.protocol.events import Event
+from tests.runs.helpers import until
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def take(self, events: Sequence[Event]) -> None:
+        self.events += events
+
+    def reach(self, top: int) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+def event(seq: int) -> Event:
+    return Event(seq, "text.delta", f'{{"part":0,"text":"é{seq}"}}')
+
+
+@pytest_asyncio.fixture
+async def buses(redis_url: str) -> AsyncIterator[list[RedisBus]]:
+    buses = [RedisBus(redis_url) for _ in range(2)]
+    for bus in buses:
+        await bus.open()
+    yield buses
+    for bus in buses:
+        await bus.close()
+
+
+async def join(bus: RedisBus, run: str) -> Heard:
+    """Returns when what others publish is heard."""
+    joined: list[str] = []
+    bus.joined = joined.append
+    heard = Heard()
+    bus.subscribe(run, heard)
+    await until(lambda: run in joined)
+    return heard
+
+
+async def test_it_works(buses: list[RedisBus]) -> None:
+    here, there = buses
+    heard = await join(there, "one")
+    here.publish("one", [event(1), event(2)])
+    await until(lambda: len(heard.events) == 2)
+    assert heard.events == [event(1), event(2)]
+
+
+async def test_followers_of_the_publishing_process_hear_it_at_once_and_once(buses: list[RedisBus]) -> None:
+    here, there = buses
+    mine, other = await join(here, "one"), await join(there, "one")
+    here.publish("one", [event(1)])
+    assert mine.events == [event(1)]
+    await until(lambda: other.events == [event(1)])
+    there.publish("one", [event(2)])
+    await until(lambda: len(mine.events) == 2)
+    assert mine.events == [event(1), event(2)]
+
+
+async def test_only_runs_that_are_followed_are_heard(buses: list[RedisBus]) -> None:
+    here, there = buses
+    left, stays = await join(there, "left"), await join(there, "stays")
+    there.unsubscribe("left", left)
+    here.publish("left", [event(1)])
+    here.publish("other", [event(1)])
+    here.publish("stays", [event(1)])
+    await until(lambda: stays.events == [event(1)])
+    assert left.events == []
+
+
+async def test_after_a_cut_it_subscribes_anew_and_says_so(buses: list[RedisBus], redis_url: str) -> None:
+    here, there = buses
+    heard = await join(there, "one")
+    again: list[str] = []
+    there.joined = again.append
+    with redis.Redis.from_url(redis_url) as admin:
+        admin.client_kill_filter(_type="pubsub")
+    await until(lambda: again == ["one"])
+    here.publish("one", [event(7)])
+    await until(lambda: heard.events == [event(7)])
+
+
+async def test_no_redis_holds_nothing_up_and_fills_no_memory() -> None:
+    bus = RedisBus("redis://127.0.0.1:1/0")
+    await bus.open()
+    mine = Heard()
+    bus.subscribe("one", mine)
+    for seq in range(1, MOST_WAITING * 2):
+        bus.publish("one", [event(seq)])
+    assert len(mine.events) == MOST_WAITING * 2 - 1
+    assert len(bus._waiting) == MOST_WAITING
+    await bus.close()
+
+
+async def test_what_is_no_hint_is_ignored(buses: list[RedisBus], redis_url: str) -> None:
+    here, there = buses
+    heard = await join(there, "one")
+    with redis.Redis.from_url(redis_url) as other:
+        other.publish("chat.run.one", b"\xc1 of another version")
+    here.publish("one", [event(1)])
+    await until(lambda: heard.events == [event(1)])
+
+
+async def test_closing_leaves_no_task_behind(redis_url: str) -> None:
+    before = asyncio.all_tasks()
+    bus = RedisBus(redis_url)
+    await bus.open()
+    heard = await join(bus, "one")
+    bus.unsubscribe("one", heard)
+    await bus.close()
+    assert asyncio.all_tasks() == before
