@@ -5,6 +5,7 @@ for it, nothing is lost with it, and a follower that hears nothing finds the log
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections import deque
@@ -27,6 +28,9 @@ NOBODY = CHANNEL + "nobody"
 MOST_WAITING = 2_000
 SEND_TIMEOUT = 2.0
 RETRY_SECONDS = 1.0
+CLOSE_SECONDS = 1.0
+# A subscription that heard nothing for so long is asked whether it is still there.
+PING_SECONDS = 15.0
 
 
 class Hint(msgspec.Struct, frozen=True, array_like=True):
@@ -49,6 +53,8 @@ class RedisBus(Bus):
         self._origin = secrets.token_hex(8)
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=MOST_WAITING)
         self._something = asyncio.Event()
+        self._sent = asyncio.Event()  # nothing waits
+        self._sent.set()
         self._pubsub: Any = None
         self._tasks: list[asyncio.Task[None]] = []
         self._changing: set[asyncio.Task[None]] = set()
@@ -57,6 +63,10 @@ class RedisBus(Bus):
         self._tasks = [asyncio.create_task(self._for_ever(each)) for each in (self._listen, self._send)]
 
     async def close(self) -> None:
+        # The last hints tell others of the end of a run; a Redis that is down must not hold up a shutdown.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._sent.wait()
         tasks = [*self._tasks, *self._changing]
         for task in tasks:
             task.cancel()
@@ -69,6 +79,7 @@ class RedisBus(Bus):
         hint = Hint(self._origin, [(event.seq, event.type, event.data) for event in events])
         self._waiting.append((CHANNEL + run, _encode(hint)))
         self._something.set()
+        self._sent.clear()
 
     async def _send(self) -> None:
         """All that gathered since the last time, in one round trip."""
@@ -81,6 +92,8 @@ class RedisBus(Bus):
                     while self._waiting:
                         pipe.publish(*self._waiting.popleft())
                     await pipe.execute()
+                if not self._waiting:
+                    self._sent.set()
 
     # Following ------------------------------------------------------------------------------------------------------
 
@@ -109,24 +122,37 @@ class RedisBus(Bus):
             log.debug("Redis did not take a subscription: %s", error)
 
     async def _listen(self) -> None:
-        # No timeout: silence is what a subscription mostly hears.
-        async with (
-            redis.Redis.from_url(self._url, socket_timeout=None, protocol=2) as client,
-            client.pubsub() as pubsub,
-        ):
+        # No timeout on reading: silence is what a subscription mostly hears.
+        client = redis.Redis.from_url(self._url, socket_timeout=None, socket_connect_timeout=SEND_TIMEOUT, protocol=2)
+        async with client, client.pubsub() as pubsub:
             await pubsub.subscribe(NOBODY)
             self._pubsub = pubsub  # whoever follows from now on subscribes by itself
             try:
                 if self._subscribers:
                     await pubsub.subscribe(*(CHANNEL + run for run in self._subscribers))
-                async for message in pubsub.listen():
-                    run = message["channel"].decode()[len(CHANNEL) :]
-                    if message["type"] == "message":
-                        self._heard(run, message["data"])
-                    elif message["type"] == "subscribe" and run in self._subscribers:
-                        self.joined(run)
+                await self._hear(pubsub)
             finally:
                 self._pubsub = None
+                changing = tuple(self._changing)
+                for task in changing:
+                    task.cancel()  # it would take a new connection for a subscription that is made anew
+                await asyncio.gather(*changing, return_exceptions=True)
+
+    async def _hear(self, pubsub: Any) -> None:
+        asked = False
+        while True:
+            message = await pubsub.get_message(timeout=PING_SECONDS)
+            if message is None:
+                if asked:
+                    raise RedisError(f"the subscription is silent for {2 * PING_SECONDS:g} s")
+                await pubsub.ping()
+                asked = True
+                continue
+            asked = False
+            if message["type"] == "message":
+                self._heard(_run_of(message), message["data"])
+            elif message["type"] == "subscribe" and _run_of(message) in self._subscribers:
+                self.joined(_run_of(message))
 
     def _heard(self, run: str, data: bytes) -> None:
         try:
@@ -148,3 +174,7 @@ class RedisBus(Bus):
             except Exception:
                 log.exception("the bus failed; followers poll")
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def _run_of(message: Any) -> str:
+    return str(message["channel"].decode()[len(CHANNEL) :])

@@ -190,6 +190,7 @@ class LogWriter:
             runs.setdefault(lease, []).append(event)
         for lease, events in runs.items():
             lease.flushed(len(events))
+        for lease, events in runs.items():
             if lease.broken:
                 lease.lose("storage")
             elif lost and lease in lost:

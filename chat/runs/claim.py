@@ -1,6 +1,6 @@
 """Who executes a run: the claim, its renewal, and what happens to runs whose holder died. Database time throughout."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -84,9 +84,11 @@ def claim_waiting(worker: str, room: int, reserved: int = 0) -> tuple[list[Claim
     """
     claims: list[Claim] = []
     endings: list[Ending] = []
-    # Of runs that another worker is claiming at this moment none is waited for.
-    rows = _waiting().select_for_update(skip_locked=True, of=("self",)).select_related("session")
-    for run in sorted(rows.filter(id__in=_next(room, reserved)), key=lambda run: run.created):
+    picked = _next(room, reserved)
+    runs = _locked(picked)
+    if len(runs) < len(picked):  # another worker was quicker with some
+        runs += _locked(_next(room - len(runs), reserved, without=picked))
+    for run in runs:
         if run.stop_requested:
             ending = end_orphan(run, Status.STOPPED)
         elif run.status == Status.RUNNING and run.attempt - run.handovers >= settings.CHAT_MAX_ATTEMPTS:
@@ -99,11 +101,20 @@ def claim_waiting(worker: str, room: int, reserved: int = 0) -> tuple[list[Claim
     return claims, endings
 
 
-def _next(room: int, reserved: int) -> list[UUID]:
-    waiting = list(_waiting().order_by("created").values_list("id", "requester")[:LOOKED_AT])
-    mine = Run.objects.filter(ended=None, status=Status.RUNNING, requester__in={requester for _, requester in waiting})
+def _next(room: int, reserved: int, without: Sequence[UUID] = ()) -> list[UUID]:
+    rows = _waiting().exclude(id__in=without).order_by("created")
+    waiting = list(rows.values_list("id", "requester")[:LOOKED_AT])
+    # Not those whose lease ran out: they wait themselves.
+    alive = Run.objects.filter(ended=None, status=Status.RUNNING, lease_until__gte=Now())
+    mine = alive.filter(requester__in={requester for _, requester in waiting})
     running = dict(mine.values_list("requester").annotate(Count("id")))
     return fair.pick(waiting, running, room, reserved)
+
+
+def _locked(picked: Sequence[UUID]) -> list[Run]:
+    """Oldest first, but for those that another worker is claiming at this moment: none is waited for."""
+    rows = _waiting().select_for_update(skip_locked=True, of=("self",)).select_related("session")
+    return sorted(rows.filter(id__in=picked), key=lambda run: run.created)
 
 
 def _claim(run: Run, worker: str) -> list[Claim]:

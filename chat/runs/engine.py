@@ -41,6 +41,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TICK = 1.0
+CARRY_SECONDS = 2.0
 
 Carrier = Callable[[Notice], Awaitable[None]]
 
@@ -79,6 +80,7 @@ class Engine:
         self._closing = False
         self._claiming = asyncio.Lock()
         self._wants_work = False
+        self._to_look: set[UUID] = set()
 
     async def open(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -100,7 +102,10 @@ class Engine:
         await asyncio.gather(*self._tasks, *self._starting, return_exceptions=True)
         try:
             if await self.writer.call(claims.release, self.name) and self.carrier is not None:
-                await self._carry(self.carrier, RunQueued())
+                async with asyncio.timeout(CARRY_SECONDS):
+                    await self._carry(self.carrier, RunQueued())
+        except TimeoutError:
+            log.warning("the other workers could not be told of the runs given back; they find them by polling")
         except (DatabaseError, InterfaceError) as error:
             log.warning("runs could not be given back, their leases will run out: %s", error)
         await self.writer.close()
@@ -111,9 +116,14 @@ class Engine:
     async def drain(self, seconds: float) -> None:
         """Take no more runs, and let those under way end; returns at the latest after `seconds`."""
         self.capacity = 0
-        tasks = [generation.task for generation in self.generations.values() if generation.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                async with self._claiming:  # what is being claimed right now is waited for as well
+                    pass
+                await asyncio.gather(*self._starting, return_exceptions=True)
+                while self.generations:
+                    tasks = [each.task for each in self.generations.values() if each.task is not None]
+                    await (asyncio.wait(tasks) if tasks else asyncio.sleep(0))
 
     # The verbs ------------------------------------------------------------------------------------------------------
 
@@ -353,16 +363,22 @@ class Engine:
                 self.bus.reach(str(run), top)
 
     def _look(self, run: str) -> None:
-        """One run as `_poll` does, at once."""
-        if UUID(run) not in self.generations and not self._closing:
-            self._spawn(self._look_at(UUID(run)))
+        """As `_poll` does, at once; runs that are to be looked at in one turn of the loop are asked for together."""
+        if UUID(run) in self.generations or self._closing:
+            return
+        self._to_look.add(UUID(run))
+        if len(self._to_look) == 1:
+            self._spawn(self._look_at_all())
 
-    async def _look_at(self, run: UUID) -> None:
+    async def _look_at_all(self) -> None:
+        await asyncio.sleep(0)
+        runs, self._to_look = self._to_look, set()
         try:
-            top = (await self.readers.call(eventlog.tops, [run]))[run]
+            tops = await self.readers.call(eventlog.tops, runs)
         except (DatabaseError, InterfaceError) as error:
-            log.warning("run %s cannot be looked at, the next tick does: %s", run, error)
-        else:
+            log.warning("%d runs cannot be looked at, the next tick does: %s", len(runs), error)
+            return
+        for run, top in tops.items():
             self.bus.reach(str(run), top or 0)
 
     def _spawn(self, work: Coroutine[Any, Any, Any], context: contextvars.Context | None = None) -> asyncio.Task[Any]:

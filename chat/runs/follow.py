@@ -157,7 +157,13 @@ class Follower:
         waiting = self._wake is not None and not self._wake.done() and not self._pending
         if not waiting or self.sink is None or event.seq != self.position + 1 or event.type in TERMINAL:
             return False
-        if not self.sink(event):
+        try:
+            if not self.sink(event):
+                return False
+        except Exception:
+            # We are called by the writer's commit, which has other runs to tell of.
+            logger.exception("run %s: a sink failed; the reader takes over", self.run)
+            self.sink = None
             return False
         self.position = event.seq
         return True

@@ -19,6 +19,7 @@ from chat.transports.access import Visitor, still_valid
 log = logging.getLogger(__name__)
 
 GROUP = "chat.notices"
+JOIN_SECONDS = 5
 # Django tells of a logout before it deletes the session, and of a new password before its own request keeps it.
 SETTLE_SECONDS = 1.5
 
@@ -45,9 +46,7 @@ class Hub:
     async def open(self) -> None:
         # A layer in memory reaches nobody but this process, which hears of its own notices at once without it.
         if self._layer is not None and not isinstance(self._layer, InMemoryChannelLayer):
-            channel = await self._layer.new_channel()
-            await self._layer.group_add(GROUP, channel)
-            self._tasks.append(asyncio.create_task(self._receive(channel)))
+            self._tasks.append(asyncio.create_task(self._receive(await self._join_group())))
             self.engine.carrier = self._carry
         self._tasks.append(asyncio.create_task(self._recheck_for_ever()))
 
@@ -93,9 +92,24 @@ class Hub:
         # One constant type: a process of an older version must not die of a notice it does not know.
         await self._layer.group_send(GROUP, {"type": "chat.notice", "notice": msgspec.json.encode(notice).decode()})
 
-    async def _receive(self, channel: str) -> None:
+    async def _join_group(self) -> str | None:
+        """The channel on which notices come; None while the layer is down, which must not keep us from starting."""
+        assert self._layer is not None
+        try:
+            async with asyncio.timeout(JOIN_SECONDS):
+                channel: str = await self._layer.new_channel()
+                await self._layer.group_add(GROUP, channel)
+                return channel
+        except Exception as error:
+            log.warning("the channel layer does not answer; until it does we poll: %r", error)
+            return None
+
+    async def _receive(self, channel: str | None) -> None:
         assert self._layer is not None
         while True:
+            while channel is None:
+                await asyncio.sleep(1)
+                channel = await self._join_group()
             try:
                 message = await self._layer.receive(channel)
                 self.engine.heard(msgspec.json.decode(message["notice"], type=Notice))

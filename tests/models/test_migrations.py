@@ -9,6 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from chat.eventlog import log
 from chat.models import Run, RunEvent
+from chat.models.ids import new_log_id
 
 
 @pytest.fixture
@@ -35,3 +36,9 @@ def test_the_log_of_every_run_survives_its_new_key(old_schema: None) -> None:
     assert len(set(Run.objects.values_list("log_id", flat=True))) == 3
     Run.objects.get(requester="guest:2").session.delete()
     assert RunEvent.objects.count() == 3
+
+
+def test_many_log_ids_drawn_in_one_moment_differ_and_grow() -> None:
+    drawn = [new_log_id() for _ in range(20_000)]
+    assert sorted(set(drawn)) == drawn
+    assert 0 < drawn[0] < drawn[-1] < 2**63

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+import pytest
 import pytest_asyncio
 import redis
 
+from chat.eventlog import redis_bus
 from chat.eventlog.redis_bus import MOST_WAITING, RedisBus
 from chat.protocol.events import Event
 from tests.runs.helpers import until
@@ -89,6 +91,20 @@ async def test_after_a_cut_it_subscribes_anew_and_says_so(buses: list[RedisBus],
     await until(lambda: again == ["one"])
     here.publish("one", [event(7)])
     await until(lambda: heard.events == [event(7)])
+
+
+async def test_a_subscription_that_is_silent_is_asked_and_lives(
+    buses: list[RedisBus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_bus, "PING_SECONDS", 0.05)
+    here, there = buses
+    heard = await join(there, "one")
+    again: list[str] = []
+    there.joined = again.append
+    await asyncio.sleep(0.5)
+    here.publish("one", [event(1)])
+    await until(lambda: heard.events == [event(1)])
+    assert again == [], "it was given up, and subscribed anew"
 
 
 async def test_no_redis_holds_nothing_up_and_fills_no_memory() -> None:

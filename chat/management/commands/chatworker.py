@@ -37,13 +37,15 @@ class Command(BaseCommand):
         for number in ENDS_ON:
             asyncio.get_running_loop().add_signal_handler(number, told.put_nowait, number)
         engine = await process.engine(runs=concurrency)
-        await desk.open_desk()
-        settle_memory()
-        self.say(f"Worker {engine.name} executes up to {concurrency} runs; Ctrl-C ends it.")
-        await told.get()
-        self.say(f"Ending: {len(engine.generations)} runs have {settings.CHAT_DRAIN_SECONDS:g} s to finish.")
-        await drained(engine, told)
-        await desk.close_desk()
+        try:
+            await desk.open_desk()
+            settle_memory()
+            self.say(f"Worker {engine.name} executes up to {concurrency} runs; Ctrl-C ends it.")
+            await told.get()
+            self.say(f"Ending: {len(engine.generations)} runs have {settings.CHAT_DRAIN_SECONDS:g} s to finish.")
+            await drained(engine, told)
+        finally:
+            await desk.close_desk()  # gives back what was claimed
         self.say("Stopped.")
 
     def say(self, line: str) -> None:
