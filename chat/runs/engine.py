@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -354,7 +354,10 @@ class Engine:
 
     async def _poll(self) -> None:
         """Runs followed here and executed elsewhere: the log says how far they are, should every hint be lost."""
-        elsewhere = [UUID(key) for key in self.bus.followed if UUID(key) not in self.generations]
+        await self._look_at(UUID(key) for key in self.bus.followed)
+
+    async def _look_at(self, runs: Iterable[UUID]) -> None:
+        elsewhere = [run for run in runs if run not in self.generations]
         tops = await self.readers.call(eventlog.tops, elsewhere) if elsewhere else {}
         for run, top in tops.items():
             if top is None:
@@ -364,22 +367,19 @@ class Engine:
 
     def _look(self, run: str) -> None:
         """As `_poll` does, at once; runs that are to be looked at in one turn of the loop are asked for together."""
-        if UUID(run) in self.generations or self._closing:
+        if self._closing:
             return
         self._to_look.add(UUID(run))
         if len(self._to_look) == 1:
-            self._spawn(self._look_at_all())
+            self._spawn(self._look_at_joined())
 
-    async def _look_at_all(self) -> None:
+    async def _look_at_joined(self) -> None:
         await asyncio.sleep(0)
         runs, self._to_look = self._to_look, set()
         try:
-            tops = await self.readers.call(eventlog.tops, runs)
+            await self._look_at(runs)
         except (DatabaseError, InterfaceError) as error:
             log.warning("%d runs cannot be looked at, the next tick does: %s", len(runs), error)
-            return
-        for run, top in tops.items():
-            self.bus.reach(str(run), top or 0)
 
     def _spawn(self, work: Coroutine[Any, Any, Any], context: contextvars.Context | None = None) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work, context=context)
