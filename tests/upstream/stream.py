@@ -3,11 +3,14 @@
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 
 from tests.upstream.play import Act, Step
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+# The loop's clock stands still within a turn and its timers are rounded to milliseconds: nothing may come too early.
+TIMER_S = 0.001
 WRITES_PER_TURN = 64  # of a stream without a rate; then the others have their turn
 
 
@@ -27,7 +30,7 @@ class Stream:
         self._steps = steps
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self._start = self._loop.time()
+        self._start = time.monotonic() + TIMER_S
         self._next: asyncio.Handle | None = None
         self._paused = False
         self._due = False  # its moment came while paused
