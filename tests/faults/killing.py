@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tests.faults.survivor import Survivor
+from tests.rig.survivor import Survivor
 from tests.servers import ServerProcess
 from tests.stored import Stored
 from tests.upstream import Scenario, expected_text

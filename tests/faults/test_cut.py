@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.proxy import cutting_proxy
-from tests.faults.survivor import Survivor
+from tests.rig.survivor import Survivor
 from tests.servers import KINDS, ServerProcess, running_server
 from tests.stored import Stored
 from tests.upstream import Scenario, expected_text

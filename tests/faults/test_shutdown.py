@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.survivor import Survivor
+from tests.rig.survivor import Survivor
 from tests.servers import KINDS, STOP_S, running_server
 from tests.stored import Stored
 from tests.upstream import Scenario, expected_text

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 import redis
 
+from tests.rig.workers import WorkerProcess
 from tests.servers import ServerProcess, running, running_server
-from tests.services.workers import WorkerProcess
 from tests.upstream import upstream_process
 
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")

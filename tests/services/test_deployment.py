@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from chat.protocol.events import TERMINAL
-from tests.faults.survivor import Survivor
+from tests.rig.survivor import Survivor
 from tests.servers import ServerProcess
 from tests.services.conftest import Deployment, Query
 from tests.upstream import Scenario, expected_text
