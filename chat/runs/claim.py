@@ -82,7 +82,7 @@ def claim_waiting(worker: str, room: int, reserved: int = 0) -> tuple[list[Claim
 
     The second list: runs that were ended instead of tried again.
     """
-    claims: list[Claim] = []
+    to_execute: list[Run] = []
     endings: list[Ending] = []
     picked = _next(room, reserved)
     runs = _locked(picked)
@@ -94,11 +94,11 @@ def claim_waiting(worker: str, room: int, reserved: int = 0) -> tuple[list[Claim
         elif run.status == Status.RUNNING and run.attempt - run.handovers >= settings.CHAT_MAX_ATTEMPTS:
             ending = end_orphan(run, Status.FAILED, LOST)
         else:
-            claims += _claim(run, worker)
+            to_execute.append(run)
             continue
         if ending is not None:
             endings.append(ending)
-    return claims, endings
+    return _claim(to_execute, worker), endings
 
 
 def _next(room: int, reserved: int, without: Sequence[UUID] = ()) -> list[UUID]:
@@ -113,12 +113,15 @@ def _next(room: int, reserved: int, without: Sequence[UUID] = ()) -> list[UUID]:
 
 def _locked(picked: Sequence[UUID]) -> list[Run]:
     """Oldest first, but for those that another worker is claiming at this moment: none is waited for."""
-    rows = _waiting().select_for_update(skip_locked=True, of=("self",)).select_related("session")
+    rows = _waiting().select_for_update(skip_locked=True, of=("self",)).select_related("session", "message__parent")
     return sorted(rows.filter(id__in=picked), key=lambda run: run.created)
 
 
-def _claim(run: Run, worker: str) -> list[Claim]:
-    won = Run.objects.filter(id=run.id, epoch=run.epoch, status=run.status).update(
+def _claim(runs: Sequence[Run], worker: str) -> list[Claim]:
+    """All in one statement. They are locked (on SQLite the whole database is), so nobody else can have got there."""
+    if not runs:
+        return []
+    Run.objects.filter(id__in=[run.id for run in runs]).update(
         status=Status.RUNNING,
         epoch=F("epoch") + 1,
         attempt=F("attempt") + 1,
@@ -126,12 +129,17 @@ def _claim(run: Run, worker: str) -> list[Claim]:
         lease_until=lease_end(),
         started=Now(),
     )
-    if not won:
-        return []  # another process got there first
+    tops = log.tops(run.id for run in runs if run.epoch)  # what was never claimed has no log
+    return [_claimed(run, tops.get(run.id) or 0) for run in runs]
+
+
+def _claimed(run: Run, top: int) -> Claim:
     run.epoch += 1
     run.attempt += 1
     reason = "worker_lost" if run.status == Status.RUNNING else "handed_over"
-    return [claim_of(run, log.span(run.id)[1], reason=reason)]
+    prompt = run.message.parent
+    opening = prompt.text if prompt is not None and prompt.parent_id is None else ""
+    return claim_of(run, top, reason=reason, opening=opening)
 
 
 def renew(worker: str, held: Mapping[UUID, int]) -> tuple[set[UUID], set[UUID]]:

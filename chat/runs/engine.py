@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -43,7 +43,7 @@ T = TypeVar("T")
 TICK = 1.0
 CARRY_SECONDS = 2.0
 
-Carrier = Callable[[Notice], Awaitable[None]]
+Carrier = Callable[[Sequence[Notice]], Awaitable[None]]
 
 
 @contextlib.contextmanager
@@ -103,7 +103,7 @@ class Engine:
         try:
             if await self.writer.call(claims.release, self.name) and self.carrier is not None:
                 async with asyncio.timeout(CARRY_SECONDS):
-                    await self._carry(self.carrier, RunQueued())
+                    await self._carry(self.carrier, [RunQueued()])
         except TimeoutError:
             log.warning("the other workers could not be told of the runs given back; they find them by polling")
         except (DatabaseError, InterfaceError) as error:
@@ -146,17 +146,22 @@ class Engine:
             self.name if has_room else None,
         )
         accepted = await self._write(start.begin, owner, asked, terms)
-        if accepted.claim is not None and not self._closing:
+        executed = accepted.claim is not None and not self._closing
+        if accepted.claim is not None and executed:
             self._execute(accepted.claim)
-        elif not accepted.repeat:
-            self.notify(RunQueued())
         if not accepted.repeat:
-            self._tell_of(owner, accepted, asked)
+            queued = () if executed else (RunQueued(),)
+            self.notify(*queued, *_news(owner, accepted, asked))
         return accepted
 
-    async def follow(self, owner: Owner, run: UUID, after: int = 0) -> follow.Follower:
-        """Events of `run` with seq > `after`, stored ones and then live ones. Raises ChatError."""
+    async def follow(self, owner: Owner, run: UUID, after: int = 0, *, queued: bool = False) -> follow.Follower:
+        """Events of `run` with seq > `after`, stored ones and then live ones. Raises ChatError.
+
+        `queued`: `start` has just stored it for this owner, so there is nothing to look up.
+        """
         follower = follow.Follower(self.bus, self.readers, run)
+        if queued:
+            return follower.join(0, 0)
         generation = self.generations.get(run)
         if generation is not None and generation.may_follow(owner, after):
             return follower.join(after, generation.lease.stored)
@@ -203,12 +208,13 @@ class Engine:
 
     # Notices --------------------------------------------------------------------------------------------------------
 
-    def notify(self, notice: Notice) -> None:
+    def notify(self, *notices: Notice) -> None:
         """Tell every process, this one included."""
-        if self.carrier is None:
+        if self.carrier is not None:
+            self._spawn(self._carry(self.carrier, notices))
+            return
+        for notice in notices:
             self.heard(notice)
-        else:
-            self._spawn(self._carry(self.carrier, notice))
 
     def notify_from_thread(self, notice: Notice) -> None:
         if self.loop is not None:
@@ -224,21 +230,14 @@ class Engine:
         for listener in list(self.listeners):
             listener(notice)
 
-    async def _carry(self, carrier: Carrier, notice: Notice) -> None:
+    async def _carry(self, carrier: Carrier, notices: Sequence[Notice]) -> None:
         try:
-            await carrier(notice)
+            await carrier(notices)
         except Exception:
             # The others find out by polling; those on this process need not wait.
             log.exception("a notice could not be sent")
-            self.heard(notice)
-
-    def _tell_of(self, owner: Owner, accepted: Accepted, asked: AnyPrompt) -> None:
-        session = str(accepted.session)
-        changes: dict[str, str | bool | None] = {"active": str(accepted.message)}
-        if isinstance(asked, PromptSend) and asked.session is None:
-            changes["title"] = start.first_words(asked.text)
-        self.notify(RunBegan(session, str(accepted.run)))
-        self.notify(SessionNotice(session, owner.requester, changes))
+            for notice in notices:
+                self.heard(notice)
 
     # Executing ------------------------------------------------------------------------------------------------------
 
@@ -386,3 +385,11 @@ class Engine:
         self._tasks.add(task)  # the loop itself keeps only weak references
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _news(owner: Owner, accepted: Accepted, asked: AnyPrompt) -> tuple[Notice, ...]:
+    session = str(accepted.session)
+    changes: dict[str, str | bool | None] = {"active": str(accepted.message)}
+    if isinstance(asked, PromptSend) and asked.session is None:
+        changes["title"] = start.first_words(asked.text)
+    return RunBegan(session, str(accepted.run)), SessionNotice(session, owner.requester, changes)

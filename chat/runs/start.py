@@ -32,6 +32,11 @@ class Accepted(NamedTuple):
     repeat: bool = False
     claim: Claim | None = None
 
+    @property
+    def queued(self) -> bool:
+        """It was stored just now, for a worker to find."""
+        return not self.repeat and self.claim is None
+
 
 class Terms(NamedTuple):
     """What `begin` has to know and cannot look up in the database."""

@@ -6,6 +6,7 @@ the layer nothing. Chunks never come this way.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -87,10 +88,10 @@ class Hub:
                 sockets = tuple(self._sockets.get(f"user:{user}", ()))
                 self._tasks.append(asyncio.create_task(self._recheck_twice(sockets)))
 
-    async def _carry(self, notice: Notice) -> None:
+    async def _carry(self, notices: Sequence[Notice]) -> None:
         assert self._layer is not None
         # One constant type: a process of an older version must not die of a notice it does not know.
-        await self._layer.group_send(GROUP, {"type": "chat.notice", "notice": msgspec.json.encode(notice).decode()})
+        await self._layer.group_send(GROUP, {"type": "chat.notices", "json": msgspec.json.encode(notices).decode()})
 
     async def _join_group(self) -> str | None:
         """The channel on which notices come; None while the layer is down, which must not keep us from starting."""
@@ -111,13 +112,15 @@ class Hub:
                 await asyncio.sleep(1)
                 channel = await self._join_group()
             try:
-                message = await self._layer.receive(channel)
-                self.engine.heard(msgspec.json.decode(message["notice"], type=Notice))
-            except msgspec.MsgspecError as error:
-                log.warning("a notice of another version: %s", error)
+                self._take(await self._layer.receive(channel))
             except Exception:
                 log.exception("the channel layer failed; polling goes on")
                 await asyncio.sleep(1)  # a layer that is down fails at once, every time
+
+    def _take(self, message: dict[str, Any]) -> None:
+        for raw in _decoded(message.get("json", "[]"), list[msgspec.Raw]) or ():
+            if notice := _decoded(raw, Notice):
+                self.engine.heard(notice)
 
     # Sign-ins that ended --------------------------------------------------------------------------------------------
 
@@ -142,6 +145,15 @@ class Hub:
                 return
             if not valid:
                 socket.sign_out()
+
+
+def _decoded(data: Any, kind: Any) -> Any:
+    """None, with a word in the log, for what another version of this program sent."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        log.warning("a notice of another version: %s", error)
+        return None
 
 
 def _discard(sockets: dict[str, set[Socket]], key: str, socket: Socket) -> None:

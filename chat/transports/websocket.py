@@ -195,7 +195,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             )
         )
         self._listen_to(str(accepted.session))
-        await self._follow(accepted.run, session=str(accepted.session))
+        await self._follow(accepted.run, session=str(accepted.session), queued=accepted.queued)
 
     async def _open_session(self, operation: ops.SessionOpen) -> None:
         session = str(operation.session)
@@ -225,9 +225,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     # Following ------------------------------------------------------------------------------------------------------
 
-    async def _follow(self, run: UUID, after: int = 0, *, session: str | None) -> None:
+    async def _follow(self, run: UUID, after: int = 0, *, session: str | None, queued: bool = False) -> None:
         if str(run) not in self._relays:
-            follower = await self.engine.follow(self.visitor.owner, run, after)
+            follower = await self.engine.follow(self.visitor.owner, run, after, queued=queued)
             self._relay(Relay(follower, self._send_text, self._now, self._no_ack, session))
 
     def _relay(self, relay: Relay) -> None:

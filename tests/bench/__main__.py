@@ -19,6 +19,7 @@ from tests.bench.job import Measured
 from tests.bench.profile import Profile
 from tests.bench.servers import ROOT, base_url, servers, start, start_upstream
 from tests.bench.workloads import FULL, QUICK, WARM_UP, Results, Workload
+from tests.rig.service import MissingService
 
 
 @dataclass
@@ -27,23 +28,27 @@ class Bench:
     server_core: int
     load_core: int
     folder: Path
-    running: dict[str, procs.Process] = field(default_factory=dict)
+    running: dict[str, list[procs.Process]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def start(self, keys: str, stack: contextlib.ExitStack) -> None:
         for key in keys:
             try:
-                process = start(servers()[key], base_url(self.upstream), self.folder, self.server_core)
+                started = start(servers()[key], base_url(self.upstream), self.folder, self.server_core, stack)
             except procs.StartError as error:
                 self.failed[key] = str(error)
                 continue
-            stack.callback(procs.stop, process)
-            self.running[key] = process
+            except MissingService as error:
+                self.left_out[key] = str(error)
+                continue
+            self.running[key] = started
             self.measure(key, WARM_UP)
 
     def measure(self, key: str, workload: Workload) -> Measured | None:
-        process = self.running[key]
-        job = workload.job(process.port, servers()[key].greets, process.pid, self.upstream.pid)
+        processes = self.running[key]
+        ports, pids = [each.port for each in processes if each.port], [each.pid for each in processes]
+        job = workload.job(ports, servers()[key].greets, pids, self.upstream.pid)
         client = subprocess.run(
             [sys.executable, "-m", "tests.bench.client"],
             input=msgspec.json.encode(job),
@@ -67,7 +72,7 @@ class Bench:
         return Results(found)
 
     def profile(self, workload: Workload) -> Iterator[str]:
-        for key, process in self.running.items():
+        for key, (process, *_) in self.running.items():
             sampler = Profile(process.pid, workload.seconds + 3, self.folder, self.load_core)
             self.measure(key, workload)
             yield f"\nProfile of ({key}) {servers()[key].label} under {workload.title}"
@@ -90,7 +95,9 @@ def main() -> int:
         stack.callback(procs.stop, upstream)
         bench = Bench(upstream, server_core, load_core, folder)
         bench.start(options.only, stack)
-        print(f"server on core {server_core}, client and upstream on core {load_core}; loopback")
+        print(f"server on core {server_core}, client and upstream on core {load_core}, (e) on both; loopback")
+        for key, why in bench.left_out.items():
+            print(f"({key}) is left out: {why}")
         if options.profile:
             print(*bench.profile(next(each for each in FULL if each.name == "W1")), sep="\n")
             return 0
@@ -115,8 +122,8 @@ def verdict(options: argparse.Namespace, results: dict[str, Results], failed: di
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small load: does it all work, is nothing lost")
-    parser.add_argument("--only", default="a,b,c,d", help="servers, such as b,d")
-    parser.add_argument("--workload", default="W1,W2,W3,W4,W5", help="such as W1,W3")
+    parser.add_argument("--only", default="a,b,c,d,e", help="servers, such as b,d")
+    parser.add_argument("--workload", default="W1,W2,W3,W4,W5,W6", help="such as W1,W3")
     parser.add_argument("--profile", action="store_true", help="sample the servers with py-spy under W1 instead")
     parser.add_argument("--json", help="also write the measurements to this file")
     options = parser.parse_args()

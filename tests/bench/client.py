@@ -6,6 +6,7 @@ It shares its core with the upstream, so a frame is only cut out, stamped and ke
 
 import asyncio
 import gc
+import itertools
 import random
 import sys
 import time
@@ -25,8 +26,9 @@ AFTERMATH_S = 0.5
 
 
 class Socket(asyncio.Protocol):
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, port: int) -> None:
         self.job = job
+        self.port = port
         self.reader: wire.FrameReader | None = None
         self.head = b""
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -35,7 +37,7 @@ class Socket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.write(wire.upgrade_request(self.job.port, self.job.path))
+        self.transport.write(wire.upgrade_request(self.port, self.job.path))
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
@@ -102,25 +104,26 @@ class Socket(asyncio.Protocol):
             stream.closed = f"not ended after {self.job.timeout_s:.0f} s"
 
 
-async def connect(job: Job, turns: asyncio.Semaphore) -> Socket:
+async def connect(job: Job, port: int, turns: asyncio.Semaphore) -> Socket:
     async with turns:
-        _, socket = await asyncio.get_running_loop().create_connection(lambda: Socket(job), "127.0.0.1", job.port)
+        _, socket = await asyncio.get_running_loop().create_connection(lambda: Socket(job, port), "127.0.0.1", port)
         await asyncio.wait_for(socket.ready, CONNECT_S)
         return socket
 
 
 async def measure(job: Job) -> Measured:
-    before = procs.rss_bytes(job.server_pid)
+    before = procs.rss_bytes(*job.server_pids)
     turns = asyncio.Semaphore(CONNECTING_AT_ONCE)
-    sockets = await asyncio.gather(*(connect(job, turns) for _ in range(job.sockets)))
+    ports = itertools.islice(itertools.cycle(job.ports), job.sockets)
+    sockets = await asyncio.gather(*(connect(job, port, turns) for port in ports))
     result = Measured()
     if job.chunks:
         await stream(job, sockets, result)
     else:
         # Watched, not waited for: what an idle socket keeps is only known once connecting is over.
         await asyncio.sleep(SETTLE_S)
-        result.socket_kb = (procs.rss_bytes(job.server_pid) - before) / job.sockets / 1000
-    result.rss_mb = procs.rss_bytes(job.server_pid) / 1e6
+        result.socket_kb = (procs.rss_bytes(*job.server_pids) - before) / job.sockets / 1000
+    result.rss_mb = procs.rss_bytes(*job.server_pids) / 1e6
     for socket in sockets:
         socket.transport.close()
     return result
@@ -130,22 +133,22 @@ async def stream(job: Job, sockets: list[Socket], result: Measured) -> None:
     idle_per_s = await _idle_cpu(job)
     offsets = random.Random(1)
     streams: list[readings.Stream] = []
-    began, server, load = time.monotonic(), procs.cpu_seconds(job.server_pid), _load_cpu(job)
+    began, server, load = time.monotonic(), procs.cpu_seconds(*job.server_pids), _load_cpu(job)
     for _ in range(job.rounds):
         await asyncio.gather(*(socket.ask(offsets.uniform(0, job.spread_s), streams) for socket in sockets))
     took, load = time.monotonic() - began, _load_cpu(job) - load
     # What a server still does after the last frame belongs to the run as well.
     await asyncio.sleep(AFTERMATH_S)
-    server = procs.cpu_seconds(job.server_pid) - server - idle_per_s * (time.monotonic() - began)
+    server = procs.cpu_seconds(*job.server_pids) - server - idle_per_s * (time.monotonic() - began)
     result.load_core = load / took
     _evaluate(streams, job, result)
     result.cpu_us = server / max(result.chunks, 1) * 1e6
 
 
 async def _idle_cpu(job: Job) -> float:
-    before = procs.cpu_seconds(job.server_pid)
+    before = procs.cpu_seconds(*job.server_pids)
     await asyncio.sleep(job.idle_s)
-    return (procs.cpu_seconds(job.server_pid) - before) / job.idle_s
+    return (procs.cpu_seconds(*job.server_pids) - before) / job.idle_s
 
 
 def _load_cpu(job: Job) -> float:

@@ -4,10 +4,10 @@ import msgspec
 
 
 class Job(msgspec.Struct, frozen=True):
-    port: int
+    ports: list[int]  # of the server's processes, which the sockets take by turns
     path: str
     greets: bool  # the server speaks first (`hello`)
-    server_pid: int
+    server_pids: list[int]
     upstream_pid: int
     sockets: int
     prompt: str = ""

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class StartError(Exception):
 class Process:
     name: str
     popen: subprocess.Popen[bytes]
-    port: int
+    port: int | None
     log: Path
 
     @property
@@ -46,10 +46,16 @@ def only_bench() -> Iterator[None]:
         yield
 
 
+_USABLE = sorted(os.sched_getaffinity(0))  # before anything is pinned
+
+
+def all_cores() -> list[int]:
+    return _USABLE
+
+
 def cores() -> tuple[int, int]:
     """The core of the server under test and the core of everything else."""
-    usable = sorted(os.sched_getaffinity(0))
-    return usable[-1], usable[0]
+    return _USABLE[-1], _USABLE[0]
 
 
 def free_port() -> int:
@@ -59,7 +65,10 @@ def free_port() -> int:
         return port
 
 
-def start(name: str, argv: Sequence[str], port: int, env: Mapping[str, str], folder: Path, core: int) -> Process:
+def start(
+    name: str, argv: Sequence[str], port: int | None, env: Mapping[str, str], folder: Path, cores: Collection[int]
+) -> Process:
+    """Returns when it listens on `port`; without one, when it has said something."""
     log = folder / f"{name}.log"
     with log.open("ab") as output:
         popen = subprocess.Popen(
@@ -70,26 +79,41 @@ def start(name: str, argv: Sequence[str], port: int, env: Mapping[str, str], fol
             stderr=subprocess.STDOUT,
             start_new_session=True,
             # Before exec, so that all threads and children inherit it; this process has no threads that could suffer.
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509
         )
     process = Process(name, popen, port, log)
     try:
-        _wait_for_port(process)
+        _wait_until_up(process)
     except BaseException:
         stop(process)
         raise
     return process
 
 
-def _wait_for_port(process: Process) -> None:
+def _wait_until_up(process: Process) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if process.popen.poll() is not None:
             raise StartError(f"exit {process.popen.returncode}: {last_words(process.log)}")
-        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", process.port), 1):
+        if _is_up(process):
             return
         time.sleep(0.05)
-    raise StartError(f"no port after {START_S:.0f} s: {last_words(process.log)}")
+    raise StartError(f"not up after {START_S:.0f} s: {last_words(process.log)}")
+
+
+def _is_up(process: Process) -> bool:
+    if process.port is None:
+        return process.log.stat().st_size > 0
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", process.port), 1):
+        return True
+    return False
+
+
+def spread(root: int) -> None:
+    """Let the process and its children run on every core that the machine has for us."""
+    for pid in _trees([root]):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(pid, all_cores())
 
 
 def last_words(log: Path) -> str:
@@ -110,30 +134,30 @@ def stop(process: Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def tree(root: int) -> list[int]:
-    """The process and all that descend from it."""
+def _trees(roots: Sequence[int]) -> list[int]:
+    """The processes and all that descend from them."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):
             children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found = [root]
+    found = list(roots)
     for pid in found:
         found += children.get(pid, [])
     return found
 
 
-def cpu_seconds(root: int) -> float:
-    """User and system time of the tree, and of children that it has already reaped."""
+def cpu_seconds(*roots: int) -> float:
+    """User and system time of the trees, and of children that they have already reaped."""
     ticks = 0
-    for pid in tree(root):
+    for pid in _trees(roots):
         if fields := _stat(pid):
             ticks += sum(int(field) for field in fields[11:15])
     return ticks / TICK
 
 
-def rss_bytes(root: int) -> int:
+def rss_bytes(*roots: int) -> int:
     pages = 0
-    for pid in tree(root):
+    for pid in _trees(roots):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * PAGE

@@ -1,5 +1,6 @@
-"""The four servers under test, and the upstream that they all ask."""
+"""The servers under test, one process each or a whole deployment, and the upstream that they all ask."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import procs
+from tests.rig import OwnPostgres, OwnRedis
 
 ROOT = Path(__file__).resolve().parents[2]
 MANY = "1000000"
@@ -20,13 +22,19 @@ def clean_environment() -> dict[str, str]:
     return {**kept, **ADDED, "NO_PROXY": "127.0.0.1"}
 
 
+SERVE, WORK = ("manage.py", "serve"), ("manage.py", "chatworker")
+
+
 @dataclass(frozen=True)
 class Server:
+    """`processes`: their command lines; those of a deployment run on all cores, beside its Postgres and Redis."""
+
     key: str
     label: str
     greets: bool
-    argv: tuple[str, ...]
+    processes: tuple[tuple[str, ...], ...]
     env: Mapping[str, str]
+    deployed: bool = False
 
 
 def servers() -> dict[str, Server]:
@@ -35,7 +43,7 @@ def servers() -> dict[str, Server]:
             "a",
             "an afternoon's consumer, daphne",
             False,
-            ("-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "tests.bench.afternoon.asgi:application"),
+            (("-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "tests.bench.afternoon.asgi:application"),),
             {"DJANGO_SETTINGS_MODULE": "tests.bench.afternoon.settings", "OPENAI_BASE_URL": "{upstream}"},
         ),
         _tokenwire("b", "uvicorn"),
@@ -44,9 +52,10 @@ def servers() -> dict[str, Server]:
             "d",
             "raw uvloop relay: the floor",
             False,
-            ("-m", "tests.bench.relay", "--port", "{port}", "--upstream", "{upstream}"),
+            (("-m", "tests.bench.relay", "--port", "{port}", "--upstream", "{upstream}"),),
             {},
         ),
+        _deployment("e"),
     )
     return {server.key: server for server in found}
 
@@ -69,26 +78,46 @@ def _tokenwire(key: str, server: str) -> Server:
         "CHAT_SOCKETS_PER_USER": MANY,
         "LOG_LEVEL": "WARNING",
     }
-    return Server(key, f"Tokenwire on {server}", True, ("manage.py", "serve"), env)
+    return Server(key, f"Tokenwire on {server}", True, (SERVE,), env)
 
 
-def start(server: Server, upstream: str, folder: Path, core: int) -> procs.Process:
+def _deployment(key: str) -> Server:
+    env = {**_tokenwire(key, "uvicorn").env, "DATABASE_URL": "{postgres}", "REDIS_URL": "{redis}", "CHAT_SIGN_UP": "on"}
+    return Server(key, "2 web, 2 workers, Postgres, Redis", True, (SERVE, SERVE, WORK, WORK), env, deployed=True)
+
+
+def start(server: Server, upstream: str, folder: Path, core: int, stack: contextlib.ExitStack) -> list[procs.Process]:
+    """Raises procs.StartError, and MissingService where a deployment's services are not installed."""
     home = folder / server.key
     home.mkdir()
-    port = procs.free_port()
+    known = {"upstream": upstream, "folder": str(home)}
+    if server.deployed:
+        known |= _services(stack)
+    started = []
+    for number, command in enumerate(server.processes):
+        known["port"] = str(procs.free_port())
+        argv = [sys.executable, *(word.format_map(known) for word in command)]
+        env = {**clean_environment(), **{name: value.format_map(known) for name, value in server.env.items()}}
+        port = None if command == WORK else int(known["port"])
+        cores = procs.all_cores() if server.deployed else [core]
+        process = procs.start(f"{server.key}{number}", argv, port, env, home, cores)
+        stack.callback(procs.stop, process)
+        started.append(process)
+    return started
 
-    def filled(text: str) -> str:
-        return text.replace("{port}", str(port)).replace("{upstream}", upstream).replace("{folder}", str(home))
 
-    argv = [sys.executable, *map(filled, server.argv)]
-    env = {**clean_environment(), **{name: filled(value) for name, value in server.env.items()}}
-    return procs.start(server.key, argv, port, env, home, core)
+def _services(stack: contextlib.ExitStack) -> dict[str, str]:
+    postgres, redis = stack.enter_context(OwnPostgres()), stack.enter_context(OwnRedis())
+    for service in (postgres, redis):
+        assert service.process is not None
+        procs.spread(service.process.pid)
+    return {"postgres": postgres.url, "redis": redis.url}
 
 
 def start_upstream(folder: Path, core: int) -> procs.Process:
     port = procs.free_port()
     argv = [sys.executable, "-m", "tests.upstream", "--port", str(port)]
-    return procs.start("upstream", argv, port, clean_environment(), folder, core)
+    return procs.start("upstream", argv, port, clean_environment(), folder, [core])
 
 
 def base_url(upstream: procs.Process) -> str:

@@ -1,4 +1,4 @@
-"""What is asked of the servers, and what (b) has to reach."""
+"""What is asked of the servers, and what (b) and (e) have to reach."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ class Workload:
         """What the upstream takes over one stream."""
         return (self.chunks - 1) / self.rate if self.rate else 0.0
 
-    def job(self, port: int, greets: bool, server_pid: int, upstream_pid: int) -> Job:
+    def job(self, ports: list[int], greets: bool, server_pids: list[int], upstream_pid: int) -> Job:
         return Job(
-            port=port,
+            ports=ports,
             path="/ws/chat/",
             greets=greets,
-            server_pid=server_pid,
+            server_pids=server_pids,
             upstream_pid=upstream_pid,
             sockets=self.sockets,
             prompt=self.scenario.prompt,
@@ -48,7 +48,7 @@ class Workload:
         )
 
 
-WARM_UP = Workload("warm-up", "what is only paid once", 5, "abcd", chunks=20, rate=50)
+WARM_UP = Workload("warm-up", "what is only paid once", 5, "abcde", chunks=20, rate=50)
 
 # W5 comes first: memory that an earlier load left free would hide what a socket takes.
 FULL = (
@@ -57,6 +57,7 @@ FULL = (
     Workload("W2", "100 prompts at one instant", 100, "abcd", 3, chunks=20, rate=20),
     Workload("W1", "100 streams x 300 chunks at 50/s", 100, "abcd", 5, chunks=300, rate=50, spread_s=1),
     Workload("W3", "400 streams x 200 chunks at 20/s", 400, "abcd", chunks=200, rate=20, spread_s=1),
+    Workload("W6", "100 streams x 200 chunks at 20/s", 100, "be", 3, chunks=200, rate=20, spread_s=1),
 )
 QUICK = (
     Workload("W5", "100 idle sockets", 100, "b"),
@@ -64,6 +65,7 @@ QUICK = (
     Workload("W2", "20 prompts at one instant", 20, "b", chunks=5, rate=20),
     # As many chunks per prompt as in the full W1: the share of starting a run in the cost of a chunk stays the same.
     Workload("W1", "20 streams x 300 chunks at 100/s", 20, "abcd", chunks=300, rate=100, spread_s=0.5),
+    Workload("W6", "10 streams x 100 chunks at 20/s", 10, "be", chunks=100, rate=20, spread_s=0.5),
 )
 
 
@@ -77,13 +79,17 @@ class Results:
         measured = self.by_server.get(key)
         return median(map(value, measured)) if measured else None
 
-    def ratio(self, other: str) -> float | None:
-        ours, theirs = self.of("b", cpu), self.of(other, cpu)
+    def ratio(self, other: str, of: str = "b") -> float | None:
+        ours, theirs = self.of(of, cpu), self.of(other, cpu)
         return ours / theirs if ours and theirs else None
 
 
 def cpu(measured: Measured) -> float:
     return measured.cpu_us
+
+
+def p50(measured: Measured) -> float:
+    return measured.added_p50_ms
 
 
 def p99(measured: Measured) -> float:
@@ -124,5 +130,8 @@ TARGETS = (
     Target("W3", "slowest stream of (b) / at the upstream", 1.05, "x", lambda results, _: results.of("b", stretch)),
     Target("W3", "latency added by (b), p99", 250, "ms", lambda results, _: results.of("b", p99)),
     Target("W4", "first token of (b) after the upstream's own, p50", 8, "ms", added_first),
+    Target("W6", "CPU per chunk of (e) / (b)", 2.5, "x", lambda results, _: results.ratio("b", of="e")),
+    Target("W6", "latency added by (e), p50", 15, "ms", lambda results, _: results.of("e", p50)),
+    Target("W6", "latency added by (e), p99", 80, "ms", lambda results, _: results.of("e", p99)),
     Target("W5", "memory per idle socket of (b)", 30, "kB", lambda results, _: results.of("b", socket_kb)),
 )
