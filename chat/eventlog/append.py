@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from django.db import connection
 
 from chat.eventlog.lease import Lease
@@ -34,29 +35,47 @@ def _insert_sqlite(entries: Sequence[Entry]) -> int:
     connection.ensure_connection()
     # The driver itself: Django's cursor would rewrite every placeholder of a long statement at each call.
     with connection.wrap_database_errors:
-        return int(connection.connection.execute(_statement(len(entries), "(?,?,?,?,?)", ""), params).rowcount)
+        return int(connection.connection.execute(_sqlite(len(entries)), params).rowcount)
 
 
 def _insert(entries: Sequence[Entry]) -> int:
-    params: list[Any] = []
-    for lease, event in entries:
-        params += (lease.log_id, event.seq, event.type, event.data, lease.epoch)
+    rows = [_Row(lease.log_id, event.seq, event.type, event.data, lease.epoch) for lease, event in entries]
     with connection.cursor() as cursor:
-        # FOR SHARE: a claim by another process has to wait for this commit, or this one sees the claim.
-        cursor.execute(_statement(len(entries), "(%s::bigint,%s::int,%s,%s,%s::int)", " FOR SHARE OF r"), params)
+        # One parameter for all rows: quoting five for each costs the client three times as much, and parsing them the
+        # server half as much again.
+        cursor.execute(_POSTGRES, [_encode(rows).decode()])
         return int(cursor.rowcount)
 
 
+class _Row(msgspec.Struct, frozen=True, gc=False):
+    run_id: int
+    seq: int
+    type: str
+    data: str
+    epoch: int
+
+
+_encode = msgspec.json.Encoder().encode
+
+_INTO = f"INSERT INTO {RunEvent._meta.db_table} (run_id, seq, type, data) "
+# FOR SHARE: a claim by another process has to wait for this commit, or this one sees the claim.
+_POSTGRES = (
+    f"{_INTO} SELECT v.run_id, v.seq, v.type, v.data "
+    "FROM json_to_recordset(%s::json) AS v(run_id bigint, seq int, type text, data text, epoch int) "
+    f"JOIN {Run._meta.db_table} r ON r.log_id = v.run_id AND r.epoch = v.epoch AND r.status = 'running' "
+    "WHERE true FOR SHARE OF r ON CONFLICT DO NOTHING"
+)
+
+
 @lru_cache(maxsize=BATCH_ROWS * 2)
-def _statement(rows: int, row: str, lock: str) -> str:
-    values = ",".join([row] * rows)
+def _sqlite(rows: int) -> str:
+    values = ",".join(["(?,?,?,?,?)"] * rows)
     # One statement, not executemany: the driver gives up the GIL at every row, and takes it back only after the loop's
     # thread lets it go.
     return (
-        f"INSERT INTO {RunEvent._meta.db_table} (run_id, seq, type, data) "
-        f"SELECT v.column1, v.column2, v.column3, v.column4 FROM (VALUES {values}) AS v "
+        f"{_INTO} SELECT v.column1, v.column2, v.column3, v.column4 FROM (VALUES {values}) AS v "
         f"JOIN {Run._meta.db_table} r ON r.log_id = v.column1 AND r.epoch = v.column5 AND r.status = 'running' "
-        f"WHERE true{lock} ON CONFLICT DO NOTHING"
+        "WHERE true ON CONFLICT DO NOTHING"
     )
 
 

@@ -10,13 +10,12 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import msgspec
-import redis.asyncio as redis
 from redis.exceptions import RedisError
 
 from chat.eventlog.bus import Bus, Subscriber
+from chat.eventlog.redis_wire import Wire, wire
 from chat.protocol.events import Event
 
 log = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ CHANNEL = "chat.run."
 NOBODY = CHANNEL + "nobody"
 # What may wait for a Redis that is slow; beyond, the oldest is dropped. Hints are no buffer: the log is.
 MOST_WAITING = 2_000
-SEND_TIMEOUT = 2.0
+CONNECT_TIMEOUT = SEND_TIMEOUT = 2.0
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 1.0
 # A subscription that heard nothing for so long is asked whether it is still there.
@@ -55,9 +54,9 @@ class RedisBus(Bus):
         self._something = asyncio.Event()
         self._sent = asyncio.Event()  # nothing waits
         self._sent.set()
-        self._pubsub: Any = None
+        self._listening: Wire | None = None
+        self._reads = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._changing: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         self._tasks = [asyncio.create_task(self._for_ever(each)) for each in (self._listen, self._send)]
@@ -67,10 +66,9 @@ class RedisBus(Bus):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._sent.wait()
-        tasks = [*self._tasks, *self._changing]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # Publishing -----------------------------------------------------------------------------------------------------
 
@@ -83,15 +81,18 @@ class RedisBus(Bus):
 
     async def _send(self) -> None:
         """All that gathered since the last time, in one round trip."""
-        # A connection of its own, with a limit: what Redis does not take soon is not worth the wait.
-        async with redis.Redis.from_url(self._url, socket_timeout=SEND_TIMEOUT, protocol=2) as client:
+        async with wire(self._url, CONNECT_TIMEOUT) as redis:
             while True:
                 await self._something.wait()
                 self._something.clear()
-                async with client.pipeline(transaction=False) as pipe:
-                    while self._waiting:
-                        pipe.publish(*self._waiting.popleft())
-                    await pipe.execute()
+                hints, self._waiting = self._waiting, deque(maxlen=MOST_WAITING)
+                # What Redis does not take soon is not worth the wait.
+                async with asyncio.timeout(SEND_TIMEOUT):
+                    redis.write(*(("PUBLISH", channel, data) for channel, data in hints))
+                    await redis.drain()
+                    answered = 0
+                    while answered < len(hints):
+                        answered += len(await redis.replies())
                 if not self._waiting:
                     self._sent.set()
 
@@ -100,59 +101,51 @@ class RedisBus(Bus):
     def subscribe(self, run: str, subscriber: Subscriber) -> None:
         first = run not in self._subscribers
         super().subscribe(run, subscriber)
-        if first and self._pubsub is not None:
-            self._change(self._pubsub.subscribe, CHANNEL + run)
+        if first and self._listening is not None:
+            self._listening.write(("SUBSCRIBE", CHANNEL + run))
 
     def unsubscribe(self, run: str, subscriber: Subscriber) -> None:
         was_followed = run in self._subscribers
         super().unsubscribe(run, subscriber)
-        if was_followed and run not in self._subscribers and self._pubsub is not None:
-            self._change(self._pubsub.unsubscribe, CHANNEL + run)
-
-    def _change(self, command: Callable[[str], Awaitable[None]], channel: str) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(self._quietly(command, channel))
-        self._changing.add(task)
-        task.add_done_callback(self._changing.discard)
-
-    async def _quietly(self, command: Callable[[str], Awaitable[None]], channel: str) -> None:
-        try:
-            await command(channel)
-        except (RedisError, OSError) as error:
-            # The listening task finds the same, and subscribes to all anew.
-            log.debug("Redis did not take a subscription: %s", error)
+        if was_followed and run not in self._subscribers and self._listening is not None:
+            self._listening.write(("UNSUBSCRIBE", CHANNEL + run))
 
     async def _listen(self) -> None:
-        # No timeout on reading: silence is what a subscription mostly hears.
-        client = redis.Redis.from_url(self._url, socket_timeout=None, socket_connect_timeout=SEND_TIMEOUT, protocol=2)
-        async with client, client.pubsub() as pubsub:
-            await pubsub.subscribe(NOBODY)
-            self._pubsub = pubsub  # whoever follows from now on subscribes by itself
+        async with wire(self._url, CONNECT_TIMEOUT) as redis:
+            redis.write(("SUBSCRIBE", *(CHANNEL + run for run in self._subscribers), NOBODY))
+            self._listening = redis  # whoever follows from now on subscribes by itself
+            hearing = asyncio.create_task(self._hear(redis))
             try:
-                if self._subscribers:
-                    await pubsub.subscribe(*(CHANNEL + run for run in self._subscribers))
-                await self._hear(pubsub)
+                await self._while_alive(redis, hearing)
             finally:
-                self._pubsub = None
-                changing = tuple(self._changing)
-                for task in changing:
-                    task.cancel()  # it would take a new connection for a subscription that is made anew
-                await asyncio.gather(*changing, return_exceptions=True)
+                self._listening = None
+                hearing.cancel()
+                await asyncio.gather(hearing, return_exceptions=True)
 
-    async def _hear(self, pubsub: Any) -> None:
+    async def _while_alive(self, redis: Wire, hearing: "asyncio.Task[None]") -> None:
+        """Raises what `hearing` does, and RedisError when nothing comes, not even an answer to a ping."""
         asked = False
         while True:
-            message = await pubsub.get_message(timeout=PING_SECONDS)
-            if message is None:
-                if asked:
-                    raise RedisError(f"the subscription is silent for {2 * PING_SECONDS:g} s")
-                await pubsub.ping()
+            heard = self._reads
+            await asyncio.wait({hearing}, timeout=PING_SECONDS)
+            if hearing.done():
+                return await hearing
+            if self._reads != heard:
+                asked = False
+            elif asked:
+                raise RedisError(f"the subscription is silent for {2 * PING_SECONDS:g} s")
+            else:
+                redis.write(("PING",))
                 asked = True
-                continue
-            asked = False
-            if message["type"] == "message":
-                self._heard(_run_of(message), message["data"])
-            elif message["type"] == "subscribe" and _run_of(message) in self._subscribers:
-                self.joined(_run_of(message))
+
+    async def _hear(self, redis: Wire) -> None:
+        while True:
+            for kind, *rest in await redis.replies():
+                if kind == b"message":
+                    self._heard(_run_of(rest[0]), rest[1])
+                elif kind == b"subscribe" and _run_of(rest[0]) in self._subscribers:
+                    self.joined(_run_of(rest[0]))
+            self._reads += 1
 
     def _heard(self, run: str, data: bytes) -> None:
         try:
@@ -168,13 +161,14 @@ class RedisBus(Bus):
             try:
                 await work()
             except (RedisError, OSError) as error:
+                why = str(error) or type(error).__name__
                 log.warning(
-                    "Redis does not answer, next try in %g s; followers poll until then: %s", RETRY_SECONDS, error
+                    "Redis does not answer, next try in %g s; followers poll until then: %s", RETRY_SECONDS, why
                 )
             except Exception:
                 log.exception("the bus failed; followers poll")
             await asyncio.sleep(RETRY_SECONDS)
 
 
-def _run_of(message: Any) -> str:
-    return str(message["channel"].decode()[len(CHANNEL) :])
+def _run_of(channel: bytes) -> str:
+    return channel.decode()[len(CHANNEL) :]
