@@ -1,16 +1,15 @@
 """A million ended runs cost nothing: what is due is the beginning of an index, and a batch is bounded."""
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from django.db import connection
 
 from chat.eventlog import retention
 from chat.models import Message, Run, RunEvent
-from chat.protocol.events import PartDelta, RunEnded, RunStarted, Timing, UsageReport, encode_data
 from tests.eventlog.conftest import stored
+from tests.eventlog.logs import written
 
 HOURS = 24
 MANY = 100_000
@@ -44,26 +43,12 @@ def crowded(make_run: Callable[..., Run]) -> Run:
     return run
 
 
-def events(log_id: int) -> Iterator[RunEvent]:
-    text = "word " * WORDS
-    end = RunEnded(
-        message="",
-        usage=UsageReport(input_tokens=1, output_tokens=1),
-        timing=Timing(first_token_ms=1, total_ms=1),
-        text_length=len(text),
-        text_sha256=hashlib.sha256(text.encode()).hexdigest(),
-    )
-    told = [("run.started", RunStarted("", "", "alpha", 1)), *[("text.delta", PartDelta(0, "word "))] * WORDS]
-    for seq, (type_, data) in enumerate([*told, ("run.completed", end)], 1):
-        yield RunEvent(run_id=log_id, seq=seq, type=type_, data=encode_data(data))
-
-
 def make_due(many: int) -> list[Run]:
     runs = list(Run.objects.filter(folded=True).order_by("log_id")[:many])
-    text = "word " * WORDS
-    Message.objects.filter(run__in=runs).update(text=text, parts=[{"type": "text", "text": text}])
     for run in runs:
-        RunEvent.objects.bulk_create(events(run.log_id))
+        text, events = written(run.log_id, WORDS)
+        RunEvent.objects.bulk_create(events)
+        Message.objects.filter(run=run).update(text=text, parts=[{"type": "text", "text": text}])
     Run.objects.filter(id__in=[run.id for run in runs]).update(folded=None)
     return runs
 

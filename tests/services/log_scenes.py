@@ -1,7 +1,6 @@
 """What happens to the log on Postgres, played in a process of its own (see postgres.py). Imports no test framework."""
 
 import asyncio
-import hashlib
 import random
 import threading
 import time
@@ -17,7 +16,8 @@ from django.utils import timezone
 from chat.eventlog import Lease, LogWriter, Readers, retention
 from chat.eventlog.append import append
 from chat.models import ChatSession, Message, Run, RunEvent
-from chat.protocol.events import Event, PartDelta, RunEnded, RunStarted, Timing, UsageReport, encode_data
+from chat.protocol.events import Event, PartDelta, encode_data
+from tests.eventlog.logs import written
 
 HOURS = 24
 
@@ -150,19 +150,8 @@ def append_until_lost(mine: Lease) -> int:
 
 def make_ended(deltas: int, hours: float = HOURS + 1) -> Run:
     run = make_run(status=Run.Status.COMPLETED, ended=timezone.now() - timedelta(hours=hours))
-    text = "word " * deltas
-    end = RunEnded(
-        message=str(run.message_id),
-        usage=UsageReport(input_tokens=1, output_tokens=1),
-        timing=Timing(first_token_ms=1, total_ms=1),
-        text_length=len(text),
-        text_sha256=hashlib.sha256(text.encode()).hexdigest(),
-    )
-    started = RunStarted(str(run.session_id), str(run.message_id), "alpha", 1)
-    told = [("run.started", started), *[("text.delta", PartDelta(0, "word "))] * deltas, ("run.completed", end)]
-    RunEvent.objects.bulk_create(
-        RunEvent(run=run, seq=seq, type=type_, data=encode_data(data)) for seq, (type_, data) in enumerate(told, 1)
-    )
+    text, events = written(run.log_id, deltas)
+    RunEvent.objects.bulk_create(events)
     parts = [{"type": "text", "text": text}] if text else []
     Message.objects.filter(run=run).update(parts=parts, text=text, status="done")
     return run
