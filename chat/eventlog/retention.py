@@ -25,18 +25,34 @@ from chat.eventlog import log
 from chat.eventlog.readers import Readers
 from chat.eventlog.writer import LogWriter
 from chat.models import Message, Run, RunEvent
+from chat.models.prepared import Select, slot
 from chat.protocol.answer import Answer, text_of
-from chat.protocol.events import TERMINAL, Part, decode_ended
+from chat.protocol.events import TERMINAL, Event, Part, decode_ended
 
 logger = logging.getLogger(__name__)
 
-# One transaction deletes at most so much: on SQLite every stream waits for it.
+# A batch ends with the run that brings it to so many events; a longer log goes in pieces of as many. Less than twice of
+# it goes in one transaction, for which on SQLite every stream waits.
 BATCH_EVENTS = 500
 BATCH_RUNS = 50
 TURN_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
 # Less than Postgres' deadlock_timeout: who deletes the same chat session at this moment never loses to us.
 LOCK_TIMEOUT = "100ms"
+
+# Compiled once: as the ORM's own they took more CPU than all the rest of a look.
+_EVENTS = ("seq", "type", "data")
+_PAGE = Select(
+    lambda: (
+        RunEvent.objects.filter(run__log_id=slot(Run, "log_id"), seq__gt=slot(RunEvent, "seq"))
+        .order_by("seq")
+        .values_list(*_EVENTS)[: log.PAGE]
+    )
+)
+_LAST = Select(
+    lambda: RunEvent.objects.filter(run__log_id=slot(Run, "log_id")).order_by("-seq").values_list(*_EVENTS)[:1]
+)
+_MESSAGE = Select(lambda: Message.objects.filter(run__id=slot(Run, "id")).values_list("parts", "text"))
 
 
 class Look(NamedTuple):
@@ -76,50 +92,64 @@ def next_batch(hours: float) -> Batch | None:
     """The oldest, as many as one transaction takes; None: there is nothing to do."""
     looks: list[Look] = []
     events = 0
-    for run in due(hours).values_list("id", flat=True)[:BATCH_RUNS]:
-        first, top = log.span(run)
-        events += top - first
-        if looks and events > BATCH_EVENTS:
+    for run, log_id in due(hours).values_list("id", "log_id")[:BATCH_RUNS]:
+        found = look(run, log_id)
+        if found.agrees and found.events > BATCH_EVENTS:
+            # Goes in pieces, by itself.
+            return Batch(looks) if looks else Batch([found], upto=found.first + BATCH_EVENTS - 1)
+        looks.append(found)
+        events += found.events
+        if events >= BATCH_EVENTS:
             break
-        looks.append(look(run, first, top))
-    if len(looks) == 1 and looks[0].agrees and looks[0].events > BATCH_EVENTS:
-        return Batch(looks, upto=looks[0].first + BATCH_EVENTS - 1)
     return Batch(looks) if looks else None
 
 
-def look(run: UUID, first: int, top: int) -> Look:
+def look(run: UUID, log_id: int) -> Look:
+    """Read the log and compare it with the message."""
     try:
-        agrees = _agrees(run, first, top)
+        return _look(run, log_id)
     except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
-        agrees = False  # nothing that the engine wrote: one broken log must not be in the way of all the others
-    return Look(run, first, top - first, agrees)
+        # Nothing that the engine wrote, or it is being deleted: it must not be in the way of all the others.
+        return Look(run, 0, 0, agrees=False)
 
 
-def _agrees(run: UUID, first: int, top: int) -> bool:
-    """Whether the message holds what the log adds up to."""
-    message = Message.objects.filter(run=run).values_list("parts", "text").first()
-    if message is None or top == 0:
-        return True  # deleted meanwhile, or there is nothing to lose
-    parts, text = message
-    if text_of(parts) != text or not _ends_with(run, top, text):
-        return False
-    # A log that begins later was begun to be folded: then it agreed.
-    return first > 1 or _replayed(run, top) == parts
+def _look(run: UUID, log_id: int) -> Look:
+    page = _page(log_id, 0)
+    if not page:
+        return Look(run, 0, 0, agrees=True)  # nothing to lose
+    first = page[0].seq
+    [(parts, text)] = _MESSAGE.rows(id=run)
+    if first == 1:
+        last, added_up = _replayed(log_id, page)
+        agrees = added_up == parts
+    else:
+        # It was begun to be folded, so it agreed then.
+        [last] = [Event(*row) for row in _LAST.rows(log_id=log_id)]
+        agrees = True
+    return Look(run, first, last.seq - first, agrees and text_of(parts) == text and _ends_with(last, text))
 
 
-def _ends_with(run: UUID, top: int, text: str) -> bool:
-    [last] = log.read(run, top - 1)
+def _replayed(log_id: int, page: list[Event]) -> tuple[Event, list[Part]]:
+    """The last event, and the parts that all add up to. By pages: a log may be long."""
+    answer = Answer()
+    count = 0
+    last = page[-1]
+    while page:
+        last = page[-1]
+        count += len(page)
+        answer.apply(page)
+        page = _page(log_id, last.seq) if len(page) == log.PAGE else []
+    if count != last.seq:
+        raise LookupError("an event is missing")
+    return last, answer.parts
+
+
+def _ends_with(last: Event, text: str) -> bool:
     return last.type in TERMINAL and decode_ended(last.data).text_sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
-def _replayed(run: UUID, top: int) -> list[Part] | None:
-    """The parts that the whole log adds up to, read by pages; None: an event is missing."""
-    answer = Answer()
-    count = 0
-    while answer.seq < top and (page := log.read(run, answer.seq)):
-        answer.apply(page)
-        count += len(page)
-    return answer.parts if count == top else None
+def _page(log_id: int, after: int) -> list[Event]:
+    return [Event(*row) for row in _PAGE.rows(log_id=log_id, seq=after)]
 
 
 # Folding --------------------------------------------------------------------------------------------------------------
@@ -135,9 +165,11 @@ def fold(batch: Batch) -> Folded:
             with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         unmarked = Run.objects.select_for_update(skip_locked=True).filter(folded=None)
-        mine = dict(unmarked.filter(id__in=[look.run for look in batch.looks]).values_list("id", "log_id"))
-        agreeing = [mine[look.run] for look in batch.looks if look.agrees and look.run in mine]
-        differing = [look.run for look in batch.looks if not look.agrees and look.run in mine]
+        mine = dict(unmarked.filter(id__in=[each.run for each in batch.looks]).values_list("id", "log_id"))
+        agreeing = [mine[each.run] for each in batch.looks if each.agrees and each.run in mine]
+        # Once more, now that nobody else can: one of two that fold a long log at once may have seen it half gone.
+        doubted = [each.run for each in batch.looks if not each.agrees and each.run in mine]
+        differing = [run for run in doubted if not look(run, mine[run]).agrees]
         deleted = _delete(agreeing, batch.upto)
         if batch.upto is None:
             Run.objects.filter(log_id__in=agreeing).update(folded=True)

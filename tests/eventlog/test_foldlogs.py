@@ -1,7 +1,6 @@
 """`manage.py foldlogs` does what workers do in the background, and says what it did."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -9,28 +8,17 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import OperationalError
-from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from chat.eventlog import retention
 from chat.management.commands import foldlogs
 from chat.models import Message, Run, RunEvent
 from tests.eventlog.conftest import stored
-from tests.eventlog.logs import written
 
 
-@pytest.fixture
-def ended(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "PAUSE_SECONDS", 0)
-
-    def make(hours: float = 25, words: int = 3) -> Run:
-        run = make_run(status=Run.Status.COMPLETED, ended=timezone.now() - timedelta(hours=hours))
-        text, events = written(run.log_id, words)
-        RunEvent.objects.bulk_create(events)
-        Message.objects.filter(run=run).update(text=text, parts=[{"type": "text", "text": text}], status="done")
-        return run
-
-    return make
 
 
 def foldlogs_says(**options: Any) -> list[str]:

@@ -65,18 +65,17 @@ def test_among_two_hundred_thousand_ended_runs_looking_and_folding_take_millisec
     # The quickest of some: others use the machine as well.
     idle = min(milliseconds(lambda: retention.next_batch(HOURS)) for _ in range(20))
     due = make_due(10)
-    looks, folds = [], []
-    for _ in due:
+    looks, folds, batch = [], [], retention.next_batch(HOURS)
+    while batch is not None:
+        folds.append(milliseconds(lambda batch=batch: retention.fold(batch)))  # type: ignore[misc]
         begun = time.perf_counter()
         batch = retention.next_batch(HOURS)
         looks.append((time.perf_counter() - begun) * 1000)
-        assert batch is not None
-        folds.append(milliseconds(lambda batch=batch: retention.fold(batch)))  # type: ignore[misc]
-    assert retention.next_batch(HOURS) is None
+    assert len(folds) == len(due) / 2
     assert all(len(stored(run)) == 1 for run in due)
-    print(f"nothing due {idle:.2f} ms, looking {min(looks):.1f} ms, folding {min(folds):.1f} ms")
+    print(f"nothing due {idle:.2f} ms, looking {min(looks[:-1]):.1f} ms, folding {min(folds):.1f} ms")
     assert idle < 5
-    assert min(looks) < 50
+    assert min(looks[:-1]) < 50
     assert min(folds) < 50
 
 

@@ -166,7 +166,7 @@ async def test_of_two_processes_each_folds_some_and_none_twice(
 async def test_a_process_that_finds_another_at_work_leaves_it_alone(
     engine: Engine, alice: Owner, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BATCH_EVENTS", 6)  # one run each
+    monkeypatch.setattr(retention, "BATCH_EVENTS", 5)  # one run each
     runs = [await wait_ended(engine, alice, (await ask(engine, alice)).run) for _ in range(3)]
     for hours, run in zip((40, 30, 25), runs, strict=True):
         await age(run.id, hours=hours)

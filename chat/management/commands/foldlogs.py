@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
-from chat.eventlog import log, retention
+from chat.eventlog import retention
 from chat.eventlog.retention import Folded
 from chat.management import preparing
 
@@ -39,8 +39,8 @@ class Command(BaseCommand):
 
 def looked(hours: float) -> Folded:
     done = Folded(0, 0, 0, 0)
-    for run in retention.due(hours).values_list("id", flat=True).iterator():
-        found = retention.look(run, *log.span(run))
+    for run, log_id in retention.due(hours).values_list("id", "log_id").iterator():
+        found = retention.look(run, log_id)
         done = plus(done, Folded(1, 0, found.events, 0) if found.agrees else Folded(0, 1, 0, 0))
     return done
 
