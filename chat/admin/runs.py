@@ -40,7 +40,7 @@ class RunAdmin(ReadOnlyAdmin):
         }),
         ("Work", {
             "fields": ("id", "attempt", "epoch", "lease_owner", "lease_until", "created", "started", "ended",
-                       "idempotency_key", "fingerprint"),
+                       "folded", "idempotency_key", "fingerprint"),
         }),
     )  # fmt: skip
 

@@ -54,6 +54,9 @@ class Run(models.Model):
     error_detail = models.TextField(blank=True, help_text="The upstream's own words: for operators only.")
     request_id = models.CharField(max_length=200, blank=True, help_text="The upstream's x-request-id.")
     retries = models.PositiveSmallIntegerField(default=0, help_text="Refused upstream calls before the first token.")
+    folded = models.BooleanField(
+        null=True, help_text="Its message took its events over. No: they are kept, as they say something else."
+    )
 
     class Meta:
         constraints = [
@@ -63,6 +66,7 @@ class Run(models.Model):
             # `ended IS NULL`, not a status: a planner cannot prove that a bound parameter fits a partial index.
             models.Index(fields=["lease_until"], name="run_active", condition=Q(ended=None)),
             models.Index(fields=["requester"], name="run_active_of_requester", condition=Q(ended=None)),
+            models.Index(fields=["ended"], name="run_to_fold", condition=Q(folded=None, ended__isnull=False)),
             models.Index(fields=["session", "-created"], name="run_of_session"),
             models.Index(fields=["requester", "-created"], name="run_of_requester"),
             models.Index(fields=["created"], name="run_created"),

@@ -19,7 +19,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
-from chat.eventlog import Bus, LogWriter, Readers
+from chat.eventlog import Bus, LogWriter, Readers, retention
 from chat.eventlog import log as eventlog
 from chat.eventlog.checkpoint import checkpoint
 from chat.protocol.errors import ChatError
@@ -88,6 +88,8 @@ class Engine:
         await self.bus.open()
         self._spawn(self._tick_for_ever())
         self._spawn(self.provider.warm())
+        if self.worker and settings.CHAT_LOG_HOURS:
+            self._spawn(retention.fold_for_ever(self.readers, self.writer, settings.CHAT_LOG_HOURS))
 
     async def close(self) -> None:
         """Give unfinished runs back to be taken over, then end every task and thread. A second call does nothing."""

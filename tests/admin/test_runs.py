@@ -51,6 +51,26 @@ def test_the_event_log_comes_in_pages(root: Client, alice: User) -> None:
     assert "word1 " in page(root, f"{url}?after=nonsense")
 
 
+@pytest.mark.parametrize(
+    "folded, seqs, told",
+    [
+        (None, range(1, 4), ""),
+        (None, range(3, 4), "The log was trimmed: it begins at 3."),
+        (True, range(3, 4), "events were folded into its message"),
+        (False, range(1, 4), "The events are kept"),
+    ],
+)
+def test_it_says_where_the_events_went(root: Client, alice: User, folded: bool | None, seqs: range, told: str) -> None:
+    made = chat(alice, folded=folded)
+    log(made.run, 3)
+    made.run.events.exclude(seq__in=seqs).delete()
+    html = page(root, f"{LIST}{made.run.pk}/change/")
+    assert [int(seq) for seq in re.findall(r"<tr><td>(\d+)</td>", html)] == list(seqs)
+    assert "of 3 events" in html
+    every = ("The log was trimmed: it begins at 3.", "events were folded into its message", "The events are kept")
+    assert [each for each in every if each in html] == ([told] if told else [])
+
+
 def test_a_long_event_is_cut(root: Client, alice: User) -> None:
     made = chat(alice)
     log(made.run, 1)

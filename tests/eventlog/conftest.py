@@ -1,14 +1,17 @@
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 import pytest_asyncio
 from django.contrib.auth.models import User
+from django.utils import timezone
 
 from chat.eventlog import Lease, LogWriter, log
-from chat.models import ChatSession, Message, Run
+from chat.models import ChatSession, Message, Run, RunEvent
 from chat.protocol.events import Event
+from tests.eventlog.logs import written
 
 
 class Log:
@@ -52,6 +55,21 @@ def make_run(alice_user: User) -> Callable[..., Run]:
         message = Message.objects.create(session=session, role="assistant", status="streaming")
         given = {"status": Run.Status.RUNNING, "epoch": 1, "attempt": 1} | fields
         return Run.objects.create(session=session, message=message, requester="user:1", model="alpha", **given)
+
+    return make
+
+
+@pytest.fixture
+def ended(make_run: Callable[..., Run]) -> Callable[..., Run]:
+    """Whole runs that ended so many hours ago."""
+
+    def make(hours: float = 25, words: int = 3) -> Run:
+        run = make_run(status=Run.Status.COMPLETED, ended=timezone.now() - timedelta(hours=hours))
+        text, events = written(run.log_id, words)
+        RunEvent.objects.bulk_create(events)
+        parts = [{"type": "text", "text": text}] if text else []
+        Message.objects.filter(run=run).update(text=text, parts=parts, status="done")
+        return run
 
     return make
 

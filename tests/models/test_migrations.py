@@ -6,8 +6,9 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
 
-from chat.eventlog import log
+from chat.eventlog import log, retention
 from chat.models import Run, RunEvent
 from chat.models.ids import new_log_id
 
@@ -36,6 +37,16 @@ def test_the_log_of_every_run_survives_its_new_key(old_schema: None) -> None:
     assert len(set(Run.objects.values_list("log_id", flat=True))) == 3
     Run.objects.get(requester="guest:2").session.delete()
     assert RunEvent.objects.count() == 3
+
+
+def test_a_version_that_knows_nothing_of_folding_starts_runs_beside_one_that_does(db: None) -> None:
+    apps = MigrationExecutor(connection).loader.project_state([("chat", "0002_integer_log_key")]).apps
+    old = {name: apps.get_model("chat", name) for name in ("ChatSession", "Message", "Run")}
+    session = old["ChatSession"].objects.create(guest="guest")
+    message = old["Message"].objects.create(session=session, role="assistant")
+    old["Run"].objects.create(session=session, message=message, requester="guest:guest", ended=timezone.now())
+    assert Run.objects.get().folded is None
+    assert retention.due(-1).count() == 1
 
 
 def test_many_log_ids_drawn_in_one_moment_differ_and_grow() -> None:
