@@ -59,6 +59,10 @@ class RedisBus(Bus):
         self._tasks: list[asyncio.Task[None]] = []
         self._changing: set[asyncio.Task[None]] = set()
 
+    @property
+    def reached(self) -> bool:
+        return self._pubsub is not None
+
     async def open(self) -> None:
         self._tasks = [asyncio.create_task(self._for_ever(each)) for each in (self._listen, self._send)]
 
