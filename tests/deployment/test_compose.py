@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from chat.eventlog.redis_bus import CLOSE_SECONDS
-from chat.management.serving import GRACE_SECONDS
+from chat.management.serving import GRACE_SECONDS, PING_SECONDS
 from chat.runs.engine import CARRY_SECONDS
 from tests.deployment import compose as c
 from tests.docs.pages import ROOT, read
@@ -161,4 +161,20 @@ def test_nginx_gets_the_file_that_is_tested(services: dict[str, c.Service]) -> N
     source, target, mode = mount.split(":")
     assert (ROOT / source).is_file()
     assert (target, mode) == ("/etc/nginx/nginx.conf", "ro")
-    assert "listen 8080 " in read("deploy/nginx.conf")
+    conf = read("deploy/nginx.conf")
+    assert "listen 8080 " in conf
+    connections = re.search(r"worker_connections (\d+);", conf)
+    assert connections
+    assert services["nginx"]["ulimits"]["nofile"] > int(connections[1])
+    ends = re.search(r"worker_shutdown_timeout (\d+s);", conf)
+    assert ends
+    assert c.seconds(services["nginx"]["stop_grace_period"]) > c.seconds(ends[1])
+
+
+def test_streams_are_given_more_time_than_their_pings_take() -> None:
+    conf = read("deploy/nginx.conf")
+    for name in ("proxy_read_timeout", "proxy_send_timeout"):
+        (value,) = re.findall(rf"^ +{name} (\d+s);", conf, re.MULTILINE)
+        assert c.seconds(value) > 2 * PING_SECONDS
+    for line in ("proxy_buffering off;", "proxy_http_version 1.1;", 'proxy_set_header Daphne-Root-Path "";'):
+        assert f" {line}\n" in conf
