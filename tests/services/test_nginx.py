@@ -55,18 +55,19 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.send_response(200)
         self.send_header("Content-Type", "application/javascript")
-        self.send_header("Transfer-Encoding", "chunked")
+        self.in_chunks = "close" not in self.path
+        self.send_header(*(("Transfer-Encoding", "chunked") if self.in_chunks else ("Connection", "close")))
         self.end_headers()
-        self.chunk(b"first " * 100)
-        if self.path == "/stream":
+        self.write(b"first " * 100)
+        if self.path.startswith("/stream"):
             self.server.go_on.wait(20)
-        self.chunk(b"second")
-        self.chunk(b"")
+        self.write(b"second")
+        self.write(b"")
 
     do_POST = do_GET  # noqa: N815 - the base class' name
 
-    def chunk(self, data: bytes) -> None:
-        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+    def write(self, data: bytes) -> None:
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n" if self.in_chunks else data)
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -138,10 +139,11 @@ def test_a_proxy_in_front_on_this_machine_is_believed(nginx: Nginx, backends: li
     assert headers["x-forwarded-proto"] == "https"
 
 
-def test_a_stream_flows(nginx: Nginx, backends: list[Backend]) -> None:
+@pytest.mark.parametrize("path", ["/stream", "/stream/close"], ids=["in chunks", "until the connection ends"])
+def test_a_stream_flows(nginx: Nginx, backends: list[Backend], path: str) -> None:
     """The second chunk is not even written before the first has come through."""
     connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=10)
-    connection.request("GET", "/stream", headers={"Accept-Encoding": "gzip"})
+    connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
     response = connection.getresponse()
     assert response.read(600) == b"first " * 100
     for backend in backends:
