@@ -10,5 +10,6 @@ http = get_asgi_application()  # loads the apps, which all below imports
 
 from chat.routing import websocket  # noqa: E402
 from chat.transports.lifespan import Lifespan  # noqa: E402
+from chat.web.health import Health  # noqa: E402
 
-application = Lifespan(ProtocolTypeRouter({"http": http, "websocket": websocket}))
+application = Lifespan(Health(ProtocolTypeRouter({"http": http, "websocket": websocket})))

@@ -80,9 +80,9 @@ class ServerProcess:
         assert self.process is not None
         return self.process.pid
 
-    def start(self) -> None:
+    def launch(self) -> "subprocess.Popen[bytes]":
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, *self.command],
                 cwd=ROOT,
                 env=self.env,
@@ -91,6 +91,9 @@ class ServerProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def start(self) -> None:
+        self.process = self.launch()
         try:
             self._wait_until_up()
         except BaseException:

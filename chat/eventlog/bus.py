@@ -27,6 +27,11 @@ class Bus:
         # Called when what other processes publish of a run is heard from now on: what came before may have been missed.
         self.joined: Callable[[str], None] = lambda run: None
 
+    @property
+    def reached(self) -> bool | None:
+        """Whether what carries hints between processes answers; None where there is no such thing."""
+        return None
+
     async def open(self) -> None:
         """On the event loop it is used on."""
 

@@ -58,6 +58,10 @@ class RedisBus(Bus):
         self._reads = 0
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def reached(self) -> bool:
+        return self._listening is not None
+
     async def open(self) -> None:
         self._tasks = [asyncio.create_task(self._for_ever(each)) for each in (self._listen, self._send)]
 

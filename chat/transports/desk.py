@@ -37,6 +37,11 @@ async def open_desk() -> Desk:
     return _desk
 
 
+def open_engine() -> Engine | None:
+    """The engine while this process takes sockets; None before that, and from the moment it begins to end."""
+    return _desk.engine if _desk is not None else None
+
+
 async def close_desk() -> None:
     global _desk, _opening, _closing
     closing, _desk, _opening = _desk, None, None

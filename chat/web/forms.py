@@ -4,7 +4,7 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, UserCreationForm
 from django.core.exceptions import ValidationError
 
-from chat.web.throttle import LoginThrottle
+from chat.web.throttle import LoginThrottle, address_of
 
 
 class SignInForm(AuthenticationForm):
@@ -15,8 +15,7 @@ class SignInForm(AuthenticationForm):
     }
 
     def clean(self) -> dict[str, Any]:
-        address = self.request.META.get("REMOTE_ADDR", "") if self.request else ""
-        throttle = LoginThrottle(self.cleaned_data.get("username", ""), address)
+        throttle = LoginThrottle(self.cleaned_data.get("username", ""), address_of(self.request))
         if not throttle.allows_one_more():
             raise ValidationError("Too many tries. Wait a minute, then try again.", code="throttled")
         cleaned: dict[str, Any] = super().clean()

@@ -2,7 +2,9 @@
 
 import hashlib
 
+from django.conf import settings
 from django.core.cache import cache
+from django.http import HttpRequest
 
 TRIES = 10
 SECONDS = 60
@@ -27,3 +29,11 @@ class LoginThrottle:
 
     def forget(self) -> None:
         cache.delete(self._key)
+
+
+def address_of(request: HttpRequest | None) -> str:
+    """Behind a proxy all have the proxy's address: whoever guesses at a name would lock its owner out."""
+    if request is None:
+        return ""
+    named = request.META.get("HTTP_X_REAL_IP", "") if settings.TRUST_PROXY else ""
+    return str(named or request.META.get("REMOTE_ADDR", ""))

@@ -11,6 +11,8 @@ from tests.docs.pages import read, rows, section
 PAGE = read("README.md")
 # Not to be set in the file that it names.
 ONLY_IN_THE_ENVIRONMENT = {"CHAT_ENV_FILE"}
+# Read by Compose from the same file.
+ONLY_FOR_COMPOSE = {"POSTGRES_PASSWORD", "TOKENWIRE_VERSION"}
 READERS = {
     "text",
     "switch",
@@ -50,7 +52,8 @@ def told() -> dict[str, str]:
 
 def test_the_example_file_has_every_setting_and_no_other() -> None:
     assert {"CHAT_MODELS", "SERVER", "SECRET_KEY", "TRUST_PROXY", "DATABASE_URL"} <= in_code()
-    assert set(example()) == in_code() - ONLY_IN_THE_ENVIRONMENT
+    assert set(example()) == (in_code() - ONLY_IN_THE_ENVIRONMENT) | ONLY_FOR_COMPOSE
+    assert set(re.findall(r"\$\{(\w+)", read("docker-compose.yml"))) - in_code() == ONLY_FOR_COMPOSE
 
 
 def test_the_readme_has_every_setting_of_the_example_file_with_its_default() -> None:

@@ -6,7 +6,7 @@ from tests.servers import ServerProcess
 class WorkerProcess(ServerProcess):
     """`manage.py chatworker`, a real process; it is up when it says so."""
 
-    command = ("manage.py", "chatworker")
+    command: tuple[str, ...] = ("manage.py", "chatworker")
 
     def __init__(self, folder: Path, upstream: str, **env: str) -> None:
         super().__init__("uvicorn", folder, upstream, **env)

@@ -1,8 +1,10 @@
 """`manage.py chatworker`: executes the runs that the web processes queue. Start as many as it takes."""
 
 import asyncio
+import logging
 import signal
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -15,7 +17,10 @@ from chat.runs.engine import Engine
 from chat.transports import desk
 from chat.transports.lifespan import settle_memory
 
+log = logging.getLogger(__name__)
+
 ENDS_ON = (signal.SIGTERM, signal.SIGINT)
+BEAT_SECONDS = 1.0
 
 
 class Command(BaseCommand):
@@ -25,17 +30,21 @@ class Command(BaseCommand):
         parser.add_argument(
             "--concurrency", type=int, default=settings.CHAT_WORKER_RUNS, help="runs at once (CHAT_WORKER_RUNS)"
         )
+        parser.add_argument(
+            "--beat", type=Path, metavar="FILE", help="touch this file once a second, for scripts/health.py"
+        )
 
-    def handle(self, *_: Any, concurrency: int, **options: Any) -> None:
+    def handle(self, *_: Any, concurrency: int, beat: Path | None, **options: Any) -> None:
         if concurrency < 1:
             raise CommandError(f"--concurrency={concurrency} lets nothing run: give 1 or more.")
         preparing.check_database()
-        uvloop.run(self.work(concurrency))
+        uvloop.run(self.work(concurrency, beat))
 
-    async def work(self, concurrency: int) -> None:
+    async def work(self, concurrency: int, beat: Path | None) -> None:
         told = asyncio.Queue[signal.Signals]()
         for number in ENDS_ON:
             asyncio.get_running_loop().add_signal_handler(number, told.put_nowait, number)
+        beating = asyncio.create_task(beat_for_ever(beat)) if beat is not None else None
         engine = await process.engine(runs=concurrency)
         try:
             await desk.open_desk()
@@ -46,11 +55,23 @@ class Command(BaseCommand):
             await drained(engine, told)
         finally:
             await desk.close_desk()  # gives back what was claimed
+            if beating is not None:
+                beating.cancel()
         self.say("Stopped.")
 
     def say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
+
+
+async def beat_for_ever(file: Path) -> None:
+    """Tells from outside a worker whose event loop turns from one that hangs."""
+    while True:
+        try:
+            file.touch()  # noqa: ASYNC240 - microseconds
+        except OSError as error:
+            log.warning("no beat: %s", error)
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 async def drained(engine: Engine, told: "asyncio.Queue[signal.Signals]") -> None:
