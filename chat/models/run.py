@@ -64,7 +64,8 @@ class Run(models.Model):
         ]
         indexes = [
             # `ended IS NULL`, not a status: a planner cannot prove that a bound parameter fits a partial index.
-            models.Index(fields=["lease_until"], name="run_active", condition=Q(ended=None)),
+            # Not by `lease_until`: a lease is renewed each second, which would then write to every index of the row.
+            models.Index(fields=["created"], name="run_unended", condition=Q(ended=None)),
             models.Index(fields=["requester"], name="run_active_of_requester", condition=Q(ended=None)),
             models.Index(fields=["ended"], name="run_to_fold", condition=Q(folded=None, ended__isnull=False)),
             models.Index(fields=["session", "-created"], name="run_of_session"),
