@@ -103,24 +103,34 @@ class Update(_Prepared):
 
 
 class Insert(_Prepared):
-    """Inserts new objects as `save` does, without signals. `computed`: columns that the database computes."""
+    """Inserts new objects, `rows` at a time, as `save` does without signals.
 
-    def __init__(self, model: type[Model], computed: Callable[[], Mapping[str, Any]] = dict) -> None:
+    `computed`: columns that the database computes.
+    """
+
+    def __init__(self, model: type[Model], computed: Callable[[], Mapping[str, Any]] = dict, *, rows: int = 1) -> None:
         self._fields = model._meta.concrete_fields
+        self._rows = rows
 
         def compiler() -> SQLCompiler:
-            slots = {field.attname: Slot(field.attname, _value_field(field)) for field in self._fields}
+            def slots(row: int) -> dict[str, Slot]:
+                return {field.attname: Slot(f"{field.attname} {row}", _value_field(field)) for field in self._fields}
+
             query: Any = InsertQuery(model)
-            query.insert_values(self._fields, [model(**{**slots, **computed()})], raw=True)
+            query.insert_values(self._fields, [model(**{**slots(row), **computed()}) for row in range(rows)], raw=True)
             made: SQLCompiler = query.get_compiler(connection=_connection())
             return made
 
         super().__init__(compiler)
 
-    def run(self, instance: Model, **values: Any) -> None:
-        values |= {field.attname: field.pre_save(instance, True) for field in self._fields}
+    def run(self, *instances: Model, **values: Any) -> None:
+        """`values`: of the slots in `computed`."""
+        assert len(instances) == self._rows
+        for row, instance in enumerate(instances):
+            values |= {f"{field.attname} {row}": field.pre_save(instance, True) for field in self._fields}
         self._execute(values, attrgetter("rowcount"))
-        instance._state.adding, instance._state.db = False, DEFAULT_DB_ALIAS
+        for instance in instances:
+            instance._state.adding, instance._state.db = False, DEFAULT_DB_ALIAS
 
 
 def _value_field(field: "Field[Any, Any]") -> "Field[Any, Any]":

@@ -66,7 +66,8 @@ class Run(models.Model):
             # `ended IS NULL`, not a status: a planner cannot prove that a bound parameter fits a partial index.
             # Not by `lease_until`: a lease is renewed each second, which would then write to every index of the row.
             models.Index(fields=["created"], name="run_unended", condition=Q(ended=None)),
-            models.Index(fields=["requester"], name="run_active_of_requester", condition=Q(ended=None)),
+            # With `ended`: only for a covering index does SQLite leave that of all of a requester's runs alone.
+            models.Index(fields=["requester", "ended"], name="run_unended_of_requester", condition=Q(ended=None)),
             models.Index(fields=["ended"], name="run_to_fold", condition=Q(folded=None, ended__isnull=False)),
             models.Index(fields=["session", "-created"], name="run_of_session"),
             models.Index(fields=["requester", "-created"], name="run_of_requester"),

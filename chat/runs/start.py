@@ -60,8 +60,9 @@ def begin(owner: Owner, asked: AnyPrompt, terms: Terms) -> Accepted:
     answer.model = _model(asked.model or session.model, asked.model, terms)
     _save(session, asked, answer)
     if prompt._state.adding:
-        statements.NEW_MESSAGE.run(prompt)
-    statements.NEW_MESSAGE.run(answer)
+        statements.NEW_MESSAGES.run(prompt, answer)
+    else:
+        statements.NEW_MESSAGE.run(answer)
     run = _run(owner, asked, answer, fingerprint, terms.worker)
     opening = "" if prompt.parent_id else prompt.text
     claim = claim_of(run, top=0, opening=opening) if terms.worker else None
@@ -96,16 +97,16 @@ def _earlier(owner: Owner, key: str, fingerprint: str) -> Accepted | None:
 
 
 def _check_limits(requester: str) -> None:
-    active = len(statements.ACTIVE_RUNS.rows(requester=requester))
+    a_minute_ago = timezone.now() - timedelta(minutes=1)
+    mine = [unended for (unended,) in statements.MY_RUNS.rows(requester=requester, created=a_minute_ago)]
+    active, recent = mine.count(True), mine.count(False)
     if active >= settings.CHAT_RUNS_PER_USER:
         raise ChatError(
             "rate_limited",
             f"{active} answers are being written for you already. Wait for one or stop one.",
             retry_after_s=2,
         )
-    a_minute_ago = timezone.now() - timedelta(minutes=1)
-    recent = statements.RUNS_SINCE.rows(requester=requester, created=a_minute_ago)
-    if len(recent) >= settings.CHAT_PROMPTS_PER_MINUTE:
+    if recent >= settings.CHAT_PROMPTS_PER_MINUTE:
         raise ChatError(
             "rate_limited",
             f"More than {settings.CHAT_PROMPTS_PER_MINUTE} prompts in a minute. Wait a little, then send it again.",

@@ -36,15 +36,19 @@ def test_it_works() -> None:
     assert abs(found.created - timezone.now()) < timedelta(minutes=1)
 
 
-def test_a_second_object_has_values_of_its_own() -> None:
-    insert = Insert(Message)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_second_object_has_values_of_its_own(rows: int) -> None:
+    insert = Insert(Message, rows=rows)
     session = ChatSession.objects.create(guest="charlie")
     first = Message(session=session, role="user", parts=[{"type": "text", "text": "é"}], text="é")
     second = Message(session=session, parent=first, role="assistant", status="streaming")
-    for message in (first, second):
-        insert.run(message)
-    rows = Message.objects.order_by("id").values_list("parent_id", "role", "status", "parts", "text")
-    assert list(rows) == [
+    both = [first, second]
+    for start in range(0, 2, rows):
+        insert.run(*both[start : start + rows])
+    assert not first._state.adding
+    assert not second._state.adding
+    stored = Message.objects.order_by("id").values_list("parent_id", "role", "status", "parts", "text")
+    assert list(stored) == [
         (None, "user", "done", [{"type": "text", "text": "é"}], "é"),
         (first.id, "assistant", "streaming", [], ""),
     ]
