@@ -88,7 +88,12 @@ if REDIS_URL:
     CHANNEL_LAYERS = {
         "default": {
             "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None, "max_connections": 1000}]},
+            # Limits of commands, so that nothing hangs on a Redis that takes connections and answers nothing; a
+            # subscription is read with limits of its own. Protocol 2: with 3, the default, redis-py does not see that a
+            # pooled connection is dead, and the first notice after a restart of Redis is lost.
+            "CONFIG": {
+                "hosts": [{"address": REDIS_URL, "protocol": 2, "socket_timeout": 2, "socket_connect_timeout": 2}]
+            },
         },
     }
 else:
@@ -177,6 +182,8 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "chat": {"level": e.log_level("LOG_LEVEL", "INFO")},
+        # A traceback a second while Redis is down; the log of the bus (chat.eventlog) tells of it in a line.
+        "channels_redis": {"level": "CRITICAL"},
         # Anybody can cause one, with a traceback each; the answer is 400 all the same.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         # Its lines repeat request lines, which may hold a prompt (GET /api/stream).

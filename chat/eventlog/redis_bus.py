@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -27,9 +28,10 @@ NOBODY = CHANNEL + "nobody"
 MOST_WAITING = 2_000
 CONNECT_TIMEOUT = SEND_TIMEOUT = 2.0
 RETRY_SECONDS = 1.0
+TELL_SECONDS = 60.0  # it is tried again and again, and told of once in so long
 CLOSE_SECONDS = 1.0
 # A subscription that heard nothing for so long is asked whether it is still there.
-PING_SECONDS = 15.0
+PING_SECONDS = 5.0
 
 
 class Hint(msgspec.Struct, frozen=True, array_like=True):
@@ -57,6 +59,7 @@ class RedisBus(Bus):
         self._listening: Wire | None = None
         self._reads = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
 
     @property
     def reached(self) -> bool:
@@ -70,6 +73,7 @@ class RedisBus(Bus):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._sent.wait()
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -161,17 +165,20 @@ class RedisBus(Bus):
             super().publish(run, [Event(*event) for event in hint.events])
 
     async def _for_ever(self, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
+        told = float("-inf")
+        # Asked, not only cancelled: an error of redis-py's own clean-up may take the place of a cancellation.
+        while not self._closing:
             try:
                 await work()
             except (RedisError, OSError) as error:
-                why = str(error) or type(error).__name__
-                log.warning(
-                    "Redis does not answer, next try in %g s; followers poll until then: %s", RETRY_SECONDS, why
-                )
+                if time.monotonic() - told > TELL_SECONDS:
+                    why = str(error) or type(error).__name__
+                    log.warning("Redis does not answer, followers poll until it does: %s", why)
+                    told = time.monotonic()
             except Exception:
                 log.exception("the bus failed; followers poll")
-            await asyncio.sleep(RETRY_SECONDS)
+            if not self._closing:
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 def _run_of(channel: bytes) -> str:

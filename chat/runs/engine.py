@@ -40,7 +40,9 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TICK = 1.0
+# With no notice and no hint, two lie between a prompt and its first token: until it is claimed, and until it is read.
+TICK = 0.5
+RENEW_TICKS = 2  # leases are renewed once in so many
 CARRY_SECONDS = 2.0
 
 Carrier = Callable[[Sequence[Notice]], Awaitable[None]]
@@ -81,6 +83,7 @@ class Engine:
         self._claiming = asyncio.Lock()
         self._wants_work = False
         self._to_look: set[UUID] = set()
+        self._carries = True  # whether the last notice could be sent
 
     async def open(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -104,10 +107,7 @@ class Engine:
         await asyncio.gather(*self._tasks, *self._starting, return_exceptions=True)
         try:
             if await self.writer.call(claims.release, self.name) and self.carrier is not None:
-                async with asyncio.timeout(CARRY_SECONDS):
-                    await self._carry(self.carrier, [RunQueued()])
-        except TimeoutError:
-            log.warning("the other workers could not be told of the runs given back; they find them by polling")
+                await self._carry(self.carrier, [RunQueued()])
         except (DatabaseError, InterfaceError) as error:
             log.warning("runs could not be given back, their leases will run out: %s", error)
         await self.writer.close()
@@ -211,12 +211,11 @@ class Engine:
     # Notices --------------------------------------------------------------------------------------------------------
 
     def notify(self, *notices: Notice) -> None:
-        """Tell every process, this one included."""
-        if self.carrier is not None:
-            self._spawn(self._carry(self.carrier, notices))
-            return
+        """Tell every process: this one at once, the others as soon as the carrier can, or not at all."""
         for notice in notices:
             self.heard(notice)
+        if self.carrier is not None:
+            self._spawn(self._carry(self.carrier, notices))
 
     def notify_from_thread(self, notice: Notice) -> None:
         if self.loop is not None:
@@ -234,12 +233,15 @@ class Engine:
 
     async def _carry(self, carrier: Carrier, notices: Sequence[Notice]) -> None:
         try:
-            await carrier(notices)
-        except Exception:
-            # The others find out by polling; those on this process need not wait.
-            log.exception("a notice could not be sent")
-            for notice in notices:
-                self.heard(notice)
+            # A layer that takes connections and answers nothing would collect a task for each notice.
+            async with asyncio.timeout(CARRY_SECONDS):
+                await carrier(notices)
+        except Exception as error:
+            if self._carries:  # once, not for every prompt
+                log.warning("notices do not get through, the other processes find out by polling: %r", error)
+            self._carries = False
+        else:
+            self._carries = True
 
     # Executing ------------------------------------------------------------------------------------------------------
 
@@ -295,16 +297,22 @@ class Engine:
         if stored:
             self.notify(SessionNotice(str(claim.session), claim.requester, {"title": suggested}))
 
-    # Once a second --------------------------------------------------------------------------------------------------
+    # At every tick --------------------------------------------------------------------------------------------------
 
     async def _tick_for_ever(self) -> None:
+        turn = 0
         while True:
             begun = time.monotonic()
             try:
-                # In this order: a lease that could not be renewed must not be taken over from ourselves.
-                for work in (self._renew, self._claim, self._poll):
-                    await work()
-                await self.readers.call(checkpoint)
+                renews = turn % RENEW_TICKS == 0
+                if renews:
+                    # First, and again after an error: what could not be renewed must not be taken over from ourselves.
+                    await self._renew()
+                await self._claim()
+                await self._poll()
+                if renews:
+                    await self.readers.call(checkpoint)
+                turn += 1
             except (DatabaseError, InterfaceError) as error:
                 log.warning("the engine's tick: %s", error)
             except Exception:

@@ -1,7 +1,8 @@
 """The sockets of this process, and how notices of the engine reach them and the other processes.
 
 One channel of the channel layer a process, not one a socket: a notice is sent once to each process, and a socket costs
-the layer nothing. Chunks never come this way.
+the layer nothing. Chunks never come this way. A notice is an accelerator as a hint is: what it tells of is in the
+database, which is asked about the open chat sessions once a second.
 """
 
 import asyncio
@@ -12,15 +13,19 @@ from typing import Any, Protocol
 import msgspec
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 
+from chat.runs import places
 from chat.runs.engine import Engine
 from chat.runs.notices import AccountChanged, Notice, RunBegan, SessionNotice
+from chat.runs.places import Place
 from chat.transports.access import Visitor, still_valid
 
 log = logging.getLogger(__name__)
 
 GROUP = "chat.notices"
-JOIN_SECONDS = 5
+JOIN_SECONDS = 2
+LOOK_SECONDS = 1
 # Django tells of a logout before it deletes the session, and of a new password before its own request keeps it.
 SETTLE_SECONDS = 1.5
 
@@ -41,6 +46,8 @@ class Hub:
         self._layer = get_channel_layer()
         self._sockets: dict[str, set[Socket]] = {}  # by requester
         self._open: dict[str, set[Socket]] = {}  # by chat session
+        self._places: dict[str, Place] = {}  # as the sockets of an open chat session know it
+        self._asked: set[str] = set()  # chat sessions that are looked at right now
         self._tasks: list[asyncio.Task[None]] = []
         engine.listeners.append(self.heard)
 
@@ -48,6 +55,7 @@ class Hub:
         # A layer in memory reaches nobody but this process, which hears of its own notices at once without it.
         if self._layer is not None and not isinstance(self._layer, InMemoryChannelLayer):
             self._tasks.append(asyncio.create_task(self._receive(await self._join_group())))
+            self._tasks.append(asyncio.create_task(self._look_for_ever()))
             self.engine.carrier = self._carry
         self._tasks.append(asyncio.create_task(self._recheck_for_ever()))
 
@@ -73,6 +81,8 @@ class Hub:
 
     def close_session(self, session: str, socket: Socket) -> None:
         _discard(self._open, session, socket)
+        if session not in self._open:
+            self._places.pop(session, None)
 
     # Notices --------------------------------------------------------------------------------------------------------
 
@@ -82,6 +92,7 @@ class Hub:
                 for socket in tuple(self._open.get(session, ())):
                     socket.run_began(session, run)
             case SessionNotice(session, requester, changes):
+                self._changed(session, changes)
                 for socket in tuple(self._sockets.get(requester, ())):
                     socket.session_changed(session, changes)
             case AccountChanged(user):
@@ -91,9 +102,10 @@ class Hub:
     async def _carry(self, notices: Sequence[Notice]) -> None:
         assert self._layer is not None
         # One constant type: a process of an older version must not die of a notice it does not know.
-        await self._layer.group_send(GROUP, {"type": "chat.notices", "json": msgspec.json.encode(notices).decode()})
+        message = {"type": "chat.notices", "from": self.engine.name, "json": msgspec.json.encode(notices).decode()}
+        await self._layer.group_send(GROUP, message)
 
-    async def _join_group(self) -> str | None:
+    async def _join_group(self, level: int = logging.WARNING) -> str | None:
         """The channel on which notices come; None while the layer is down, which must not keep us from starting."""
         assert self._layer is not None
         try:
@@ -102,7 +114,7 @@ class Hub:
                 await self._layer.group_add(GROUP, channel)
                 return channel
         except Exception as error:
-            log.warning("the channel layer does not answer; until it does we poll: %r", error)
+            log.log(level, "the channel layer does not answer; until it does we poll: %r", error)
             return None
 
     async def _receive(self, channel: str | None) -> None:
@@ -110,7 +122,8 @@ class Hub:
         while True:
             while channel is None:
                 await asyncio.sleep(1)
-                channel = await self._join_group()
+                await self._forget_layer()
+                channel = await self._join_group(logging.DEBUG)  # it was told of
             try:
                 self._take(await self._layer.receive(channel))
             except Exception:
@@ -118,9 +131,53 @@ class Hub:
                 await asyncio.sleep(1)  # a layer that is down fails at once, every time
 
     def _take(self, message: dict[str, Any]) -> None:
+        if message.get("from") == self.engine.name:
+            return  # what was noticed here was heard here, at once
         for raw in _decoded(message.get("json", "[]"), list[msgspec.Raw]) or ():
             if notice := _decoded(raw, Notice):
                 self.engine.heard(notice)
+
+    async def _forget_layer(self) -> None:
+        """It keeps a queue for each channel that it could not subscribe to."""
+        assert self._layer is not None
+        try:
+            async with asyncio.timeout(JOIN_SECONDS):
+                await self._layer.flush()
+        except Exception as error:
+            log.debug("the channel layer was not flushed: %r", error)
+
+    # What notices tell, asked of the database -----------------------------------------------------------------------
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._look()
+            except (DatabaseError, InterfaceError) as error:
+                log.warning("the open chat sessions could not be looked at: %s", error)
+            except Exception:
+                log.exception("the open chat sessions could not be looked at")
+
+    async def _look(self) -> None:
+        """Tell the sockets of an open chat session what has changed there, should no notice have done so."""
+        self._asked = set(self._open)
+        if not self._asked:
+            return
+        found, begun = await self.engine.readers.call(places.news, frozenset(self._asked), self._places.copy())
+        # A notice that was heard in the meantime is newer than the answer, or as new.
+        self._asked &= self._open.keys()
+        for session in self._asked & found.keys():
+            self._places[session] = found[session]
+            for socket in tuple(self._open[session]):
+                socket.session_changed(session, found[session]._asdict())
+        for session, run in begun:
+            for socket in tuple(self._open.get(session, ())):
+                socket.run_began(session, run)
+
+    def _changed(self, session: str, changes: dict[str, Any]) -> None:
+        self._asked.discard(session)
+        if place := self._places.get(session):
+            self._places[session] = place._replace(**{key: changes[key] for key in place._fields if key in changes})
 
     # Sign-ins that ended --------------------------------------------------------------------------------------------
 
@@ -151,7 +208,7 @@ def _decoded(data: Any, kind: Any) -> Any:
     """None, with a word in the log, for what another version of this program sent."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, TypeError) as error:
         log.warning("a notice of another version: %s", error)
         return None
 

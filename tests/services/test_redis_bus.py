@@ -1,7 +1,8 @@
 """Hints over a real Redis. A lost one costs time only, so what is proven is that they come, and that none blocks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,7 @@ import redis
 from chat.eventlog import redis_bus
 from chat.eventlog.redis_bus import MOST_WAITING, RedisBus
 from chat.protocol.events import Event
+from tests.rig import Wire, wire
 from tests.runs.helpers import until
 
 
@@ -105,6 +107,87 @@ async def test_a_subscription_that_is_silent_is_asked_and_lives(
     here.publish("one", [event(1)])
     await until(lambda: heard.events == [event(1)])
     assert again == [], "it was given up, and subscribed anew"
+
+
+@pytest.fixture
+def way(redis_url: str) -> Iterator[Wire]:
+    with wire(urlsplit(redis_url).port or 6379) as way:
+        yield way
+
+
+@pytest_asyncio.fixture
+async def behind(way: Wire, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RedisBus]:
+    monkeypatch.setattr(redis_bus, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(redis_bus, "SEND_TIMEOUT", 0.2)
+    monkeypatch.setattr(redis_bus, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(redis_bus, "RETRY_SECONDS", 0.1)
+    bus = RedisBus(urlsplit(redis_url)._replace(netloc=f"127.0.0.1:{way.port}").geturl())
+    await bus.open()
+    yield bus
+    await bus.close()
+
+
+async def test_a_way_that_swallows_all_is_found_out_and_so_is_its_end(
+    buses: list[RedisBus], behind: RedisBus, way: Wire
+) -> None:
+    """Also what is lost of a connection's first words: no answer to them ever comes."""
+    heard = await join(behind, "one")
+    again: list[str] = []
+    behind.joined = again.append
+    way.silent = True
+    await until(lambda: behind._listening is None)
+    await asyncio.sleep(1)  # several tries to come back are under way by turns
+    assert again == []
+    way.silent = False
+    await until(lambda: again == ["one"])
+    buses[0].publish("one", [event(1)])
+    await until(lambda: heard.events == [event(1)])
+
+
+async def test_a_way_that_swallows_all_holds_up_no_shutdown(
+    behind: RedisBus, way: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_bus, "CLOSE_SECONDS", 0.1)
+    await join(behind, "one")
+    way.silent = True
+    behind.publish("one", [event(1)])
+    async with asyncio.timeout(1):
+        await behind.close()
+
+
+async def test_a_redis_that_reads_no_more_holds_up_no_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """redis-py then fails to close its connection, and says so in the place of the cancellation."""
+    monkeypatch.setattr(redis_bus, "SEND_TIMEOUT", 0.2)
+    monkeypatch.setattr(redis_bus, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(redis_bus, "CLOSE_SECONDS", 0.1)
+    end = asyncio.Event()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"LIB-VER")
+        writer.write(b"+OK\r\n+OK\r\n")
+        await end.wait()
+        writer.transport.abort()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        bus = RedisBus(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+        await bus.open()
+        for seq in range(1, 20):
+            bus.publish("one", [Event(seq, "text.delta", "x" * 1_000_000)])
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(2):
+            await bus.close()
+        end.set()
+
+
+async def test_what_happens_to_redis_is_told_once_and_not_at_every_try(
+    behind: RedisBus, way: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    await join(behind, "one")
+    way.refusing = True
+    way.cut()
+    await asyncio.sleep(0.7)
+    told = [record for record in caplog.records if "does not answer" in record.getMessage()]
+    assert len(told) == 1
 
 
 async def test_no_redis_holds_nothing_up_and_fills_no_memory() -> None:

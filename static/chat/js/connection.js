@@ -121,9 +121,9 @@ export class Connection {
 
   #delay(code) {
     if (code === RESTART) return Math.random() * RESTART_JITTER;
-    const longest = Math.min(BACK_OFF.most, BACK_OFF.first * 2 ** this.#failures);
+    const longest = Math.min(BACK_OFF.most, BACK_OFF.first * 2 ** (this.#failures + 1));
     this.#failures += 1;
-    return Math.max(BACK_OFF.first, longest * (0.5 + Math.random() / 2));
+    return longest * (0.5 + Math.random() / 2); // the first one as well: a cut hits many pages at one moment
   }
 
   #wake() {
