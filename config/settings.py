@@ -38,6 +38,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "chat.web.policy.ContentSecurityPolicy",
+    "chat.web.unavailable.Unavailable",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -78,9 +79,20 @@ if "sqlite" in str(DATABASES["default"]["ENGINE"]):
     # A file, since the tests read and write from several threads.
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
 else:
-    # Without a pool every call from a new thread opens a connection: 5 ms instead of 0.4.
-    # Beside what the URL says: losing its sslmode would send everything in the clear.
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 2, "max_size": 20, "timeout": 5}
+    DATABASES["default"]["ENGINE"] = "config.postgres"
+    # What requests share; the engine's threads have theirs beside it (docs/architecture.md, "Database connections").
+    DATABASES["default"]["POOL"] = e.whole("DATABASE_POOL", 10, least=1, most=1000)
+    # What the URL says goes first: losing its sslmode would send everything in the clear.
+    DATABASES["default"]["OPTIONS"] = {
+        "application_name": "tokenwire",
+        "connect_timeout": 3,
+        # A network that swallows everything is noticed within seconds, also by a connection that waits idle.
+        "keepalives_idle": 10,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 5_000,
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -177,6 +189,7 @@ USE_TZ = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"no_line_for_each_503": {"()": "config.logs.NoLineForEach503"}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
@@ -184,6 +197,7 @@ LOGGING = {
         "chat": {"level": e.log_level("LOG_LEVEL", "INFO")},
         # A traceback a second while Redis is down; the log of the bus (chat.eventlog) tells of it in a line.
         "channels_redis": {"level": "CRITICAL"},
+        "django.request": {"filters": ["no_line_for_each_503"]},
         # Anybody can cause one, with a traceback each; the answer is 400 all the same.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         # Its lines repeat request lines, which may hold a prompt (GET /api/stream).

@@ -6,6 +6,8 @@ from chat.web.forms import AdminSignInForm
 # The same limit on guessing passwords as on the page's own sign-in.
 admin.site.login_form = AdminSignInForm
 
+handler500 = "chat.web.unavailable.server_error"
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("chat.web.urls")),

@@ -1,13 +1,16 @@
 import asyncio
-import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from django.db import close_old_connections, connections
+from django.db import InterfaceError, OperationalError, connection
+
+from chat.eventlog.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+AT_ONCE_SECONDS = 1.0
 
 
 class Readers:
@@ -18,32 +21,28 @@ class Readers:
     """
 
     def __init__(self, threads: int = 3) -> None:
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="chat-reader")
+        self._threads = Threads(threads, "chat-reader")
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         def work() -> T:
+            begun = time.monotonic()
             try:
                 return function(*args, **kwargs)
-            finally:
-                _give_back()
+            except (OperationalError, InterfaceError):
+                if not _lost() or time.monotonic() - begun > AT_ONCE_SECONDS:
+                    raise
+            # It broke while it was used. A read may be repeated, and a server that is away says so at once.
+            return function(*args, **kwargs)
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        return await asyncio.wrap_future(self._threads.submit(work))
 
     def close(self) -> None:
-        # A barrier makes every thread take exactly one of the closing jobs.
-        barrier = threading.Barrier(self._threads)
-
-        def leave() -> None:
-            barrier.wait(timeout=30)
-            connections.close_all()
-
-        for job in [self._pool.submit(leave) for _ in range(self._threads)]:
-            job.result()
-        self._pool.shutdown()
+        self._threads.close()
 
 
-def _give_back() -> None:
-    """Return a pooled connection; keep SQLite's, which is only a file handle and takes 1 ms to set up."""
-    if connections["default"].vendor != "sqlite":
-        close_old_connections()
+def _lost() -> bool:
+    """Whether an error left this thread without its connection. What is left of it is put away."""
+    lost = bool(getattr(connection.connection, "closed", False))
+    if lost:
+        connection.close()
+    return lost

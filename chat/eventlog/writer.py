@@ -3,8 +3,11 @@
 Group commit: whatever gathered while the last commit ran is the next batch, so an idle system commits at once and a
 busy one amortises. A batch is handed to `published` only after its commit: nothing is shown that is not stored.
 
-All writes of the engine go through this thread, the rare ones as jobs (`call`). SQLite has one writer at a time anyway,
+With SQLite all writes of the engine go through this thread, the rare ones as jobs. It has one writer at a time anyway,
 and a second thread that waits for its lock sleeps in growing steps, which would show as pauses in every stream.
+
+Elsewhere a row may be locked by somebody else, and what waits for it must not hold up the streams. So what users ask
+for has threads of its own there (`beside`); only what must follow the appends, or locks many runs, is a job here.
 """
 
 import asyncio
@@ -19,6 +22,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from chat.eventlog.append import BATCH_ROWS, Entry, append
 from chat.eventlog.lease import Lease
+from chat.eventlog.threads import Threads, keep_connection, mend_connection
+from chat.models.outage import cause, is_locked, tell
 from chat.protocol.events import Event
 
 log = logging.getLogger(__name__)
@@ -32,6 +37,10 @@ COMMIT_INTERVAL = 0.015
 BUSY_ROWS = 24
 # Jobs in one transaction, at most.
 GROUPED_JOBS = 8
+# Beside the writer, where the database can write in several places at once.
+THREADS_BESIDE = 4
+# The longest pause between two tries: a part of the time in which a stream goes on once the database is back.
+MOST_PAUSE = 0.5
 
 
 class _Job:
@@ -53,6 +62,8 @@ class LogWriter:
         self._closing = False
         self._last_commit = 0.0
         self._last_rows = 0
+        self._one_writer = connection.vendor == "sqlite"
+        self._beside = Threads(THREADS_BESIDE, "chat-beside-writer")
         self._thread = threading.Thread(target=self._work, name="chat-log-writer", daemon=True)
 
     def start(self) -> None:
@@ -79,19 +90,33 @@ class LogWriter:
         self._wake.set()
         return await future
 
+    async def beside(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `call`, but in no order to the appends: where rows can be locked, on a thread that may wait for one."""
+        if self._one_writer:
+            return await self.call(function, *args, **kwargs)
+        if self._closing:
+            raise RuntimeError("The log writer is not running.")
+        work = self._beside.submit(_in_transaction, lambda: function(*args, **kwargs))
+        return await asyncio.shield(asyncio.wrap_future(work))  # a caller that leaves does not undo it
+
     async def close(self) -> None:
         """Commit what was appended, finish the jobs, end the thread."""
         self._closing = True
         self._wake.set()
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._thread.join)
+        await loop.run_in_executor(None, self._beside.close)
 
     # In the thread --------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        keep_connection()
         try:
             while not (self._closing and not self._entries and not self._jobs):
                 self._wake.wait()
                 self._gather()
+                if not self._one_writer:
+                    mend_connection()
                 self._wake.clear()  # before the queues are read: whoever appends from now on sets it again
                 jobs = len(self._jobs)  # before the flush: what was appended before a job is committed before it
                 self._flush()
@@ -122,7 +147,7 @@ class LogWriter:
             with transaction.atomic():
                 outcomes = [self._try(job, savepoint=len(group) > 1) for job in group]
         except BaseException as error:
-            if isinstance(error, DatabaseError | InterfaceError):
+            if isinstance(error, DatabaseError | InterfaceError) and not is_locked(error):
                 connection.close()
             outcomes = [(_fail, error)] * len(group)
         for job, (settle, outcome) in zip(group, outcomes, strict=True):
@@ -163,17 +188,18 @@ class LogWriter:
             try:
                 return append(batch)
             except (DatabaseError, InterfaceError) as error:
-                connection.close()
+                if not is_locked(error):
+                    connection.close()
                 if time.monotonic() + pause > give_up:
-                    log.error("%d events could not be stored: %s", len(batch), error)
+                    log.error("%d events could not be stored: %s", len(batch), cause(error))
                     return None
-                log.warning("The log cannot be written, next try in %.2f s: %s", pause, error)
+                tell(log, "the log cannot be written, it is tried again", error)
             except Exception:
                 # A batch that can never be stored must not end the thread, on which every run depends.
                 log.exception("%d events could not be stored", len(batch))
                 return None
             time.sleep(pause)
-            pause = min(pause * 2, 1.0)
+            pause = min(pause * 2, MOST_PAUSE)
 
     def _on_loop(self, function: Callable[..., None], *args: Any) -> None:
         assert self._loop is not None
@@ -198,6 +224,16 @@ class LogWriter:
             elif lease.loss is None:
                 lease.stored = events[-1].seq
                 self._published(lease.key, events)
+
+
+def _in_transaction(work: Callable[[], T]) -> T:
+    try:
+        with transaction.atomic():
+            return work()
+    except (OperationalError, InterfaceError) as error:
+        if not is_locked(error):
+            connection.close()
+        raise
 
 
 def _resolve(future: asyncio.Future[Any], result: Any) -> None:

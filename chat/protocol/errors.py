@@ -41,6 +41,8 @@ _OF_A_RUN = (
     ErrorCode("worker_lost", True, 503),
     ErrorCode("storage", True, 503),
 )
+# What Retry-After says with 503: outages are mostly restarts, which take seconds.
+RETRY_AFTER_SECONDS = 2
 OPERATION_ERRORS = {error.code: error for error in _OF_AN_OPERATION}
 RUN_ERRORS = {error.code: error for error in _OF_A_RUN}
 ERRORS = OPERATION_ERRORS | RUN_ERRORS
@@ -72,6 +74,7 @@ class ChatError(Exception):
 
 class CloseCode(IntEnum):
     RESTART = 1012
+    TRY_LATER = 1013
     BAD = 4400
     SIGNED_OUT = 4401
     FORBIDDEN = 4403

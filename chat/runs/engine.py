@@ -6,7 +6,9 @@ Everything here runs on one event loop. A transport calls `start`, `follow`, `st
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import logging
+import math
 import os
 import secrets
 import socket
@@ -22,6 +24,8 @@ from django.db import DatabaseError, InterfaceError
 from chat.eventlog import Bus, LogWriter, Readers, retention
 from chat.eventlog import log as eventlog
 from chat.eventlog.checkpoint import checkpoint
+from chat.models.ids import new_id
+from chat.models.outage import cause, is_locked, is_outage, tell
 from chat.protocol.errors import ChatError
 from chat.protocol.frames import SessionState
 from chat.protocol.operations import PromptSend
@@ -44,6 +48,11 @@ T = TypeVar("T")
 TICK = 0.5
 RENEW_TICKS = 2  # leases are renewed once in so many
 CARRY_SECONDS = 2.0
+# An operation waits so long for a row that somebody else has locked, in tries with a pause between.
+LOCKED_SECONDS = 2.0
+LOCKED_PAUSE = 0.05
+# After an outage every process may renew its leases, before any takes over those that ran out in it.
+RENEWAL_SECONDS = 2.0
 
 Carrier = Callable[[Sequence[Notice]], Awaitable[None]]
 
@@ -52,8 +61,11 @@ Carrier = Callable[[Sequence[Notice]], Awaitable[None]]
 def _unavailable() -> Iterator[None]:
     try:
         yield
-    except (DatabaseError, InterfaceError):
-        log.exception("the database does not answer")
+    except (DatabaseError, InterfaceError) as error:
+        if is_outage(error):
+            tell(log, "an operation cannot be done", error)
+        else:
+            log.exception("an operation cannot be done")
         raise ChatError("unavailable", "The database does not answer right now. Try again soon.") from None
 
 
@@ -84,6 +96,7 @@ class Engine:
         self._wants_work = False
         self._to_look: set[UUID] = set()
         self._carries = True  # whether the last notice could be sent
+        self._outage = -math.inf  # when the database last did not answer
 
     async def open(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -109,7 +122,7 @@ class Engine:
             if await self.writer.call(claims.release, self.name) and self.carrier is not None:
                 await self._carry(self.carrier, [RunQueued()])
         except (DatabaseError, InterfaceError) as error:
-            log.warning("runs could not be given back, their leases will run out: %s", error)
+            log.warning("runs could not be given back, their leases will run out: %s", cause(error))
         await self.writer.close()
         await self.bus.close()
         await asyncio.get_running_loop().run_in_executor(None, self.readers.close)
@@ -146,8 +159,10 @@ class Engine:
             frozenset(model.id for model in models),
             models[0].id if models else "",
             self.name if has_room else None,
+            new_id(),
         )
-        accepted = await self._write(start.begin, owner, asked, terms)
+        tries = itertools.count()
+        accepted = await self._write(lambda: start.begin(owner, asked, terms, again=next(tries) > 0))
         executed = accepted.claim is not None and not self._closing
         if accepted.claim is not None and executed:
             self._execute(accepted.claim)
@@ -203,10 +218,19 @@ class Engine:
 
     async def _write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Once more after an error of the database: of two prompts with one key, the loser finds the winner's run."""
-        with contextlib.suppress(DatabaseError, InterfaceError):
-            return await self.writer.call(function, *args, **kwargs)
+        begun = time.monotonic()
+        again = True
         with _unavailable():
-            return await self.writer.call(function, *args, **kwargs)
+            while True:
+                try:
+                    return await self.writer.beside(function, *args, **kwargs)
+                except (DatabaseError, InterfaceError) as error:
+                    locked = is_locked(error)
+                    if time.monotonic() - begun > LOCKED_SECONDS or not (locked or again):
+                        raise
+                again = locked
+                if locked:
+                    await asyncio.sleep(LOCKED_PAUSE)
 
     # Notices --------------------------------------------------------------------------------------------------------
 
@@ -285,6 +309,8 @@ class Engine:
     async def _title(self, claim: Claim) -> None:
         try:
             await self._suggest_title(claim)
+        except (DatabaseError, InterfaceError) as error:
+            tell(log, "a chat session is given no title", error)
         except Exception:
             log.exception("chat session %s was given no title", claim.session)
 
@@ -293,7 +319,7 @@ class Engine:
         if turns is None:
             return
         suggested = await title.suggest(self.provider, claim.model, turns)
-        stored = bool(suggested) and await self.writer.call(title.store, claim.session, suggested)
+        stored = bool(suggested) and await self.writer.beside(title.store, claim.session, suggested)
         if stored:
             self.notify(SessionNotice(str(claim.session), claim.requester, {"title": suggested}))
 
@@ -314,7 +340,9 @@ class Engine:
                     await self.readers.call(checkpoint)
                 turn += 1
             except (DatabaseError, InterfaceError) as error:
-                log.warning("the engine's tick: %s", error)
+                if not is_locked(error):
+                    self._outage = time.monotonic()
+                tell(log, "leases cannot be renewed nor runs looked for", error)
             except Exception:
                 log.exception("the engine's tick failed")
             await asyncio.sleep(max(0.05, TICK - (time.monotonic() - begun)))
@@ -326,7 +354,10 @@ class Engine:
         held = self._held()
         if not held:
             return
+        begun = time.monotonic()
         stops, lost = await self.writer.call(claims.renew, self.name, held)
+        if time.monotonic() - begun > RENEWAL_SECONDS:
+            self._outage = time.monotonic()  # it waited behind the log, which could not be written
         for run, generation in list(self.generations.items()):
             if generation.claim.epoch != held.get(run):
                 continue
@@ -336,6 +367,8 @@ class Engine:
                 generation.interrupt("fenced")
 
     async def _claim(self) -> None:
+        if time.monotonic() - self._outage < RENEWAL_SECONDS:
+            return
         async with self._claiming:
             room = self.capacity - len(self.generations)
             if not self.worker or room <= 0 or not await self.readers.call(claims.any_waiting):
@@ -359,7 +392,7 @@ class Engine:
                 self._wants_work = False  # what is queued from now on may be missed by this turn
             await self._claim()
         except (DatabaseError, InterfaceError) as error:
-            log.warning("runs could not be claimed, the next tick tries again: %s", error)
+            tell(log, "runs cannot be claimed", error)
 
     async def _poll(self) -> None:
         """Runs followed here and executed elsewhere: the log says how far they are, should every hint be lost."""
@@ -388,7 +421,7 @@ class Engine:
         try:
             await self._look_at(runs)
         except (DatabaseError, InterfaceError) as error:
-            log.warning("%d runs cannot be looked at, the next tick does: %s", len(runs), error)
+            tell(log, "runs cannot be looked at", error)
 
     def _spawn(self, work: Coroutine[Any, Any, Any], context: contextvars.Context | None = None) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work, context=context)

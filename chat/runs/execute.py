@@ -11,7 +11,9 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 from django.utils.crypto import salted_hmac
 
 from chat.eventlog import UNFLUSHED_EVENTS, Lease
+from chat.eventlog.writer import MOST_PAUSE
 from chat.models import Run
+from chat.models.outage import cause, is_outage, tell
 from chat.protocol.answer import Answer
 from chat.protocol.events import MERGED_CHARS, PartDelta, RunRestarted, RunStarted, Timing, UsageReport, encode_data
 from chat.providers.base import (
@@ -111,6 +113,9 @@ class Generation:
         if isinstance(error, ProviderError):
             log.warning("run %s failed: %s: %s", self.claim.run, error, error.detail)
             return _failure(error)
+        if is_outage(error):
+            log.error("run %s failed: %s", self.claim.run, cause(error))
+            return _STORAGE
         log.error("run %s failed", self.claim.run, exc_info=error)
         return _INTERNAL
 
@@ -149,7 +154,7 @@ class Generation:
         if claim.opening:
             said = [ChatTurn("user", claim.opening)]  # known already: no need to ask the database
         else:
-            said = await self.engine.readers.call(context.turns_before, claim.message)
+            said = await self._said_before()
         turns = context.build(said, system, window, int(wanted or window // 4))
         self._input_tokens = sum(estimate_tokens(turn.text) + TURN_TOKENS for turn in turns)
         return Request(
@@ -160,6 +165,18 @@ class Generation:
             # The same for all that this user asks, and nobody's name: the upstream may block one user, not all of us.
             user=salted_hmac("chat.upstream", claim.requester).hexdigest()[:32],
         )
+
+    async def _said_before(self) -> list[ChatTurn]:
+        """As patient as the log: a run must not fail for a moment without a database."""
+        give_up = time.monotonic() + settings.CHAT_STORAGE_TIMEOUT
+        while True:
+            try:
+                return await self.engine.readers.call(context.turns_before, self.claim.message)
+            except (DatabaseError, InterfaceError) as error:
+                if not is_outage(error) or time.monotonic() + MOST_PAUSE > give_up:
+                    raise
+                tell(log, "runs cannot begin, it is tried again", error)
+            await asyncio.sleep(MOST_PAUSE)
 
     def _take(self, delta: Delta) -> None:
         if isinstance(delta, TextDelta):
@@ -255,9 +272,9 @@ class Generation:
             except (DatabaseError, InterfaceError) as error:
                 if time.monotonic() + pause > give_up:
                     raise
-                log.warning("run %s cannot be ended, next try in %.2f s: %s", self.claim.run, pause, error)
+                tell(log, "runs cannot be ended, it is tried again", error)
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 1.0)
+            pause = min(pause * 2, MOST_PAUSE)
 
     def _usage_report(self) -> UsageReport:
         if self._usage is None:

@@ -14,6 +14,7 @@ from django.db import DatabaseError, InterfaceError
 
 from chat.eventlog import Bus, Readers, log
 from chat.models import Run
+from chat.models.outage import tell
 from chat.protocol.answer import Answer
 from chat.protocol.errors import ChatError
 from chat.protocol.events import TERMINAL, Event
@@ -129,7 +130,7 @@ class Follower:
             try:
                 return await self._readers.call(function, *args, **kwargs)
             except (DatabaseError, InterfaceError) as error:
-                logger.warning("run %s cannot be read, next try in %g s: %s", self.run, RETRY_SECONDS, error)
+                tell(logger, "runs cannot be read, it is tried again", error)
             await asyncio.sleep(RETRY_SECONDS)
 
     def _advance(self, batch: list[Event]) -> list[Event]:

@@ -44,10 +44,16 @@ class Terms(NamedTuple):
     models: frozenset[str]
     default_model: str
     worker: str | None  # claims the run at once, in the name of this worker
+    run: UUID  # the new run's id, made beforehand: a second try finds what the first one committed
 
 
-def begin(owner: Owner, asked: AnyPrompt, terms: Terms) -> Accepted:
-    """Raises ChatError. Runs inside a transaction; SQLite has one writer, elsewhere the chat session is locked."""
+def begin(owner: Owner, asked: AnyPrompt, terms: Terms, *, again: bool = False) -> Accepted:
+    """Raises ChatError. Runs inside a transaction; SQLite has one writer, elsewhere the chat session is locked.
+
+    `again`: a try with these terms failed before, and it is not known whether that was before or after its commit.
+    """
+    if again and (begun := _begun(terms)):
+        return begun
     fingerprint = _fingerprint(asked)
     if asked.id and (earlier := _earlier(owner, asked.id, fingerprint)):
         return earlier
@@ -63,10 +69,20 @@ def begin(owner: Owner, asked: AnyPrompt, terms: Terms) -> Accepted:
         statements.NEW_MESSAGES.run(prompt, answer)
     else:
         statements.NEW_MESSAGE.run(answer)
-    run = _run(owner, asked, answer, fingerprint, terms.worker)
+    run = _run(owner, asked, answer, fingerprint, terms)
     opening = "" if prompt.parent_id else prompt.text
     claim = claim_of(run, top=0, opening=opening) if terms.worker else None
     return Accepted(session.id, prompt.id, answer.id, run.id, claim=claim)
+
+
+def _begun(terms: Terms) -> Accepted | None:
+    run = Run.objects.select_related("session", "message").filter(id=terms.run).first()
+    if run is None:
+        return None
+    prompt = run.message.parent_id
+    assert prompt is not None
+    claim = claim_of(run, top=0) if terms.worker else None
+    return Accepted(run.session_id, prompt, run.message_id, run.id, claim=claim)
 
 
 def _save(session: ChatSession, asked: AnyPrompt, answer: Message) -> None:
@@ -171,9 +187,10 @@ def _model(wanted: str, asked: str | None, terms: Terms) -> str:
     return terms.default_model  # the chat session's own model is gone
 
 
-def _run(owner: Owner, asked: AnyPrompt, answer: Message, fingerprint: str, worker: str | None) -> Run:
+def _run(owner: Owner, asked: AnyPrompt, answer: Message, fingerprint: str, terms: Terms) -> Run:
     options: dict[str, Any] = msgspec.to_builtins(asked.options) if asked.options != Options() else {}
     run = Run(
+        id=terms.run,
         session=answer.session,
         message=answer,
         requester=owner.requester,
@@ -182,9 +199,9 @@ def _run(owner: Owner, asked: AnyPrompt, answer: Message, fingerprint: str, work
         model=answer.model,
         options=options,
     )
-    if worker:
+    if terms.worker:
         # Claimed at birth: this process has room, so the way through the queue would only cost a second transaction.
-        run.status, run.attempt, run.epoch, run.lease_owner = Run.Status.RUNNING, 1, 1, worker
+        run.status, run.attempt, run.epoch, run.lease_owner = Run.Status.RUNNING, 1, 1, terms.worker
         statements.NEW_CLAIMED_RUN.run(run, lease=timedelta(seconds=settings.CHAT_LEASE_SECONDS))
     else:
         statements.NEW_RUN.run(run)

@@ -15,6 +15,7 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
+from chat.models.outage import tell
 from chat.runs import places
 from chat.runs.engine import Engine
 from chat.runs.notices import AccountChanged, Notice, RunBegan, SessionNotice
@@ -197,6 +198,9 @@ class Hub:
         for socket in sockets:
             try:
                 valid = await self.engine.readers.call(still_valid, socket.visitor)
+            except (DatabaseError, InterfaceError) as error:
+                tell(log, "sign-ins cannot be checked, they will be again", error)
+                return
             except Exception:
                 log.exception("a sign-in could not be checked; it will be again")
                 return

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from chat.protocol import codec, frames
 from chat.protocol import operations as ops
-from chat.protocol.errors import ChatError, CloseCode
+from chat.protocol.errors import RETRY_AFTER_SECONDS, ChatError, CloseCode
 from chat.runs.engine import Engine
 from chat.runs.start import AnyPrompt
 from chat.transports import desk
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 SUBPROTOCOL = "chat.v1"
 TOLD_RUNS = 100
+FOLLOW_AGAIN_SECONDS = 1.0
 
 
 class ChatConsumer(AsyncWebsocketConsumer):
@@ -91,8 +92,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         except Refused as refused:
             await self._refuse(refused)
             return
-        except ChatError:  # no database: HTTP 403 makes a client come back later, like any failed handshake
-            await self.close()
+        except ChatError:
+            await self._try_later()
             return
         await self.accept(SUBPROTOCOL if offered else None)
         greeting = await hello(self.engine, self.visitor)
@@ -112,6 +113,16 @@ class ChatConsumer(AsyncWebsocketConsumer):
         else:
             await self.accept()  # a browser is told the close code only of a socket that was open
             await self.close(int(refused.code))
+
+    async def _try_later(self) -> None:
+        """The database is away. HTTP 503 where the server can say it (daphne cannot), else the close code for it."""
+        if "websocket.http.response" in self.scope.get("extensions", {}):
+            headers = [(b"retry-after", b"%d" % RETRY_AFTER_SECONDS)]
+            await self.base_send({"type": "websocket.http.response.start", "status": 503, "headers": headers})
+            await self.base_send({"type": "websocket.http.response.body", "body": b"Try again in a moment.\n"})
+        else:
+            await self.accept()
+            await self.close(int(CloseCode.TRY_LATER))
 
     # Operations -----------------------------------------------------------------------------------------------------
 
@@ -171,12 +182,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 await self._follow_run(operation)
                 return
             case ops.RunUnfollow(run=run):
-                await self.engine.readers.call(self.visitor.owner.run, run)
+                await self.engine.read(self.visitor.owner.run, run)
                 await self._unfollow(str(run))
             case ops.RunStop(run=run):
                 await self.engine.stop(self.visitor.owner, run)
             case ops.SessionClose(session=session):
-                await self.engine.readers.call(self.visitor.owner.session, session)
+                await self.engine.read(self.visitor.owner.session, session)
                 await self._close_session(str(session))
             case ops.BranchSelect(session=session, message=message):
                 await self.engine.select_branch(self.visitor.owner, session, message)
@@ -199,11 +210,17 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def _open_session(self, operation: ops.SessionOpen) -> None:
         session = str(operation.session)
+        listened = session in self._sessions
         if operation.before is None:
             # Listen first and read second, so that no run begins unseen between the two.
-            await self.engine.readers.call(self.visitor.owner.session, operation.session)
+            await self.engine.read(self.visitor.owner.session, operation.session)
             self._listen_to(session)
-        state = await self.engine.state(self.visitor.owner, operation.session, operation.before)
+        try:
+            state = await self.engine.state(self.visitor.owner, operation.session, operation.before)
+        except ChatError:
+            if not listened:
+                await self._close_session(session)  # what is refused changes nothing
+            raise
         asked_for = {run for run, relay in self._relays.items() if relay.session is None}
         for running in state.runs:
             await self._unfollow(running.run)  # the snapshot moves the socket's position
@@ -226,9 +243,23 @@ class ChatConsumer(AsyncWebsocketConsumer):
     # Following ------------------------------------------------------------------------------------------------------
 
     async def _follow(self, run: UUID, after: int = 0, *, session: str | None, queued: bool = False) -> None:
-        if str(run) not in self._relays:
+        if str(run) in self._relays:
+            return
+        try:
             follower = await self.engine.follow(self.visitor.owner, run, after, queued=queued)
+        except ChatError as error:
+            if error.code != "unavailable":
+                raise
+            self._spawn(self._follow_later(run, after, session))
+        else:
             self._relay(Relay(follower, self._send_text, self._now, self._no_ack, session))
+
+    async def _follow_later(self, run: UUID, after: int, session: str | None) -> None:
+        """What it belongs to was answered already, so its events must come whenever the database is back."""
+        await asyncio.sleep(FOLLOW_AGAIN_SECONDS)
+        async with self._turn:
+            if session is None or session in self._sessions:
+                await self._follow(run, after, session=session)
 
     def _relay(self, relay: Relay) -> None:
         key = relay.follower.key

@@ -46,8 +46,9 @@ def test_a_broken_database_url_is_told_without_its_password(tmp_path: Path) -> N
     assert "hunter2" not in ended.stderr
 
 
-def test_what_a_database_url_asks_for_is_kept_beside_the_pool(tmp_path: Path) -> None:
-    shown = start(tmp_path, "settings.DATABASES['default']['OPTIONS']", DATABASE_URL="postgres://h/db?sslmode=require")
+def test_what_a_database_url_asks_for_goes_before_our_own_options(tmp_path: Path) -> None:
+    url = "postgres://h/db?sslmode=require&connect_timeout=9"
+    shown = start(tmp_path, "settings.DATABASES['default']['OPTIONS']", DATABASE_URL=url)
     options = json.loads(shown.stdout)
-    assert options["sslmode"] == "require"
-    assert options["pool"]["max_size"] > 1
+    assert (options["sslmode"], options["connect_timeout"]) == ("require", 9)
+    assert options["tcp_user_timeout"] == 5000

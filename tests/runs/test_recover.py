@@ -9,6 +9,7 @@ from pytest_django.fixtures import Settings
 
 from chat.eventlog import log
 from chat.models import Run
+from chat.models.ids import new_id
 from chat.protocol.operations import PromptSend
 from chat.providers.base import ProviderError, Request
 from chat.runs import claim as claims
@@ -289,7 +290,7 @@ async def test_a_run_that_died_before_its_first_event_starts_as_if_new(
     first = await make_engine()
     await freeze(first)
     models = await first.models()
-    terms = start.Terms(frozenset(model.id for model in models), "alpha", first.name)
+    terms = start.Terms(frozenset(model.id for model in models), "alpha", first.name, new_id())
     accepted = await first.writer.call(start.begin, alice, PromptSend(text="Hello"), terms)
     await crash(first)
     assert await read_log(accepted.run) == []
