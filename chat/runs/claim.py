@@ -1,6 +1,6 @@
 """Who executes a run: the claim, its renewal, and what happens to runs whose holder died. Database time throughout."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -150,10 +150,11 @@ def renew(worker: str, held: Mapping[UUID, int]) -> tuple[set[UUID], set[UUID]]:
     return {run for run, stop in found.items() if stop}, set(held) - set(found)
 
 
-def release(worker: str) -> int:
+def release(worker: str, held: Collection[UUID] = ()) -> int:
     """Give runs back unfinished, for the next process to go on with: a shutdown is not a crash. Returns how many.
 
-    By the worker's name, not by what it executes: a claim may have been written just before the shutdown.
+    By the worker's name without what it executes, `held`: a claim may have been written just before the shutdown, or
+    before the connection was lost that should have told of it.
     """
-    mine = Run.objects.filter(ended=None, status=Status.RUNNING, lease_owner=worker)
+    mine = Run.objects.filter(ended=None, status=Status.RUNNING, lease_owner=worker).exclude(id__in=held)
     return mine.update(status=Status.QUEUED, lease_owner="", lease_until=None, handovers=F("handovers") + 1)

@@ -48,9 +48,9 @@ T = TypeVar("T")
 TICK = 0.5
 RENEW_TICKS = 2  # leases are renewed once in so many
 CARRY_SECONDS = 2.0
-# An operation waits so long for a row that somebody else has locked, in tries with a pause between.
+# An operation waits so long for a row that somebody else has locked, in tries with pauses between: from, to.
 LOCKED_SECONDS = 2.0
-LOCKED_PAUSE = 0.05
+LOCKED_PAUSES = 0.03, 0.5
 # After an outage every process may renew its leases, before any takes over those that ran out in it.
 RENEWAL_SECONDS = 2.0
 
@@ -96,6 +96,7 @@ class Engine:
         self._wants_work = False
         self._to_look: set[UUID] = set()
         self._carries = True  # whether the last notice could be sent
+        self._unsure = False  # a claim failed, and it is not known whether before or after its commit
         self._outage = -math.inf  # when the database last did not answer
 
     async def open(self) -> None:
@@ -162,7 +163,11 @@ class Engine:
             new_id(),
         )
         tries = itertools.count()
-        accepted = await self._write(lambda: start.begin(owner, asked, terms, again=next(tries) > 0))
+        try:
+            accepted = await self._write(lambda: start.begin(owner, asked, terms, again=next(tries) > 0))
+        except ChatError as error:
+            self._unsure |= error.code == "unavailable"
+            raise
         executed = accepted.claim is not None and not self._closing
         if accepted.claim is not None and executed:
             self._execute(accepted.claim)
@@ -219,7 +224,7 @@ class Engine:
     async def _write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Once more after an error of the database: of two prompts with one key, the loser finds the winner's run."""
         begun = time.monotonic()
-        again = True
+        again, pause = True, LOCKED_PAUSES[0]
         with _unavailable():
             while True:
                 try:
@@ -230,7 +235,8 @@ class Engine:
                         raise
                 again = locked
                 if locked:
-                    await asyncio.sleep(LOCKED_PAUSE)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, LOCKED_PAUSES[1])
 
     # Notices --------------------------------------------------------------------------------------------------------
 
@@ -370,16 +376,28 @@ class Engine:
         if time.monotonic() - self._outage < RENEWAL_SECONDS:
             return
         async with self._claiming:
+            await self._give_back_unknown()
             room = self.capacity - len(self.generations)
             if not self.worker or room <= 0 or not await self.readers.call(claims.any_waiting):
                 return
-            claimed, endings = await self.writer.call(
-                claims.claim_waiting, self.name, room, fair.reserve(self.capacity)
-            )
+            claimed, endings = await self._claim_waiting(room)
             for claim in claimed:
                 self._execute(claim)
             for ending in endings:
                 self.publish(ending)
+
+    async def _claim_waiting(self, room: int) -> tuple[list[Claim], list[Ending]]:
+        try:
+            return await self.writer.call(claims.claim_waiting, self.name, room, fair.reserve(self.capacity))
+        except (DatabaseError, InterfaceError):
+            self._unsure = True
+            raise
+
+    async def _give_back_unknown(self) -> None:
+        """Runs that are ours by the database and not by what we know, as the reply to a commit was lost."""
+        if self._unsure and not self._starting:  # what is just being begun is not known to us yet
+            await self.writer.call(claims.release, self.name, list(self.generations))
+            self._unsure = False
 
     def _want_work(self) -> None:
         if self.worker and not self._closing and not self._wants_work:

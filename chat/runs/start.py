@@ -151,7 +151,8 @@ def _new_prompt(owner: Owner, asked: PromptSend) -> tuple[ChatSession, Message]:
 
 def _locked(owner: Owner, session: UUID) -> ChatSession:
     # Two tabs that send at once are told apart here. SQLite has no row locks and ignores this: it has one writer.
-    found = owner.sessions().select_for_update().filter(id=session).first()
+    # Without waiting: the engine tries again, and the thread is free for others meanwhile.
+    found = owner.sessions().select_for_update(nowait=True).filter(id=session).first()
     if found is None:
         raise not_found("chat session")
     return found

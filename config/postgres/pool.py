@@ -10,7 +10,7 @@ from psycopg.pq import TransactionStatus
 from config.postgres.connection import Connection, hung_up
 
 # One that was not needed for so long is closed when the next is given back.
-IDLE_SECONDS = 60.0
+IDLE_SECONDS = 5.0
 
 
 class Pool:
