@@ -329,8 +329,9 @@ class Engine:
 
     async def _claim(self) -> None:
         async with self._claiming:
-            room = self.capacity - len(self.generations)
-            if not self.worker or room <= 0 or not await self.readers.call(claims.any_waiting):
+            room = max(0, self.capacity - len(self.generations)) if self.worker else 0
+            # Whoever cannot execute can still end what was stopped and has nobody left to end it.
+            if not await self.readers.call(claims.any_waiting if room else claims.any_stopped):
                 return
             claimed, endings = await self.writer.call(
                 claims.claim_waiting, self.name, room, fair.reserve(self.capacity)
