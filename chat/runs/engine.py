@@ -75,6 +75,7 @@ class Engine:
         self.carrier: Carrier | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._titling: set[asyncio.Task[Any]] = set()
         self._launching: deque[Generation] = deque()
         self._starting: set[asyncio.Task[Accepted]] = set()
         self._closing = False
@@ -116,15 +117,15 @@ class Engine:
         await self.provider.close()
 
     async def drain(self, seconds: float) -> None:
-        """Take no more runs, and let those under way end; returns at the latest after `seconds`."""
+        """Take no more runs, and let those under way end, with their titles; returns at the latest after `seconds`."""
         self.capacity = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 async with self._claiming:  # what is being claimed right now is waited for as well
                     pass
                 await asyncio.gather(*self._starting, return_exceptions=True)
-                while self.generations:
-                    tasks = [each.task for each in self.generations.values() if each.task is not None]
+                while self.generations or self._titling:
+                    tasks = {each.task for each in self.generations.values() if each.task is not None} | self._titling
                     await (asyncio.wait(tasks) if tasks else asyncio.sleep(0))
 
     # The verbs ------------------------------------------------------------------------------------------------------
@@ -275,7 +276,9 @@ class Engine:
     def ended(self, claim: Claim, ending: Ending) -> None:
         self.publish(ending)
         if ending.event.type == "run.completed" and settings.CHAT_AUTO_TITLE and not self._closing:
-            self._spawn(self._title(claim))
+            titling = self._spawn(self._title(claim))
+            self._titling.add(titling)
+            titling.add_done_callback(self._titling.discard)
 
     def publish(self, ending: Ending) -> None:
         self.bus.publish(str(ending.run), [ending.event])
