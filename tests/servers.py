@@ -122,6 +122,16 @@ class ServerProcess:
             self.process.kill()
             self.process.wait()
 
+    def send(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def exit_code(self) -> int | None:
+        return self.process.returncode if self.process is not None else None
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; the exit code. Raises subprocess.TimeoutExpired after STOP_S."""
         assert self.process is not None

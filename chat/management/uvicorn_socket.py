@@ -10,6 +10,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from chat.transports.relay import SEND_NOW
 
 TEXT = 0x81  # FIN and the opcode of text
+# How long a client may take for what was sent to it, the goodbye included, when the server ends.
+GOODBYE_SECONDS = 2.0
 
 
 class UvicornSocket(WebSocketsSansIOProtocol):
@@ -29,6 +31,11 @@ class UvicornSocket(WebSocketsSansIOProtocol):
         if not self.config.ws_per_message_deflate:
             self.scope["extensions"][SEND_NOW] = self.send_now  # type: ignore[assignment]
         await super().run_asgi()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        # uvicorn waits for a client that reads nothing, until all its patience is used up.
+        self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
 
     def send_now(self, text: str) -> bool:
         """Write a text frame; False if it must wait, or nothing may be sent any more: then `send` knows what to do."""

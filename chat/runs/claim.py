@@ -72,6 +72,15 @@ def any_waiting() -> bool:
     return _waiting().exists()
 
 
+def any_stopped() -> bool:
+    return _waiting().filter(stop_requested=True).exists()
+
+
+def waits(run: UUID) -> bool:
+    """Whether nobody executes the run: it is queued, or its worker died."""
+    return _waiting().filter(id=run).exists()
+
+
 def _waiting() -> QuerySet[Run]:
     expired = Q(status=Status.RUNNING, lease_until__lt=Now())
     return Run.objects.filter(Q(status=Status.QUEUED) | expired, ended=None)
@@ -103,12 +112,16 @@ def claim_waiting(worker: str, room: int, reserved: int = 0) -> tuple[list[Claim
 
 def _next(room: int, reserved: int, without: Sequence[UUID] = ()) -> list[UUID]:
     rows = _waiting().exclude(id__in=without).order_by("created")
-    waiting = list(rows.values_list("id", "requester")[:LOOKED_AT])
+    found = list(rows.values_list("id", "requester", "stop_requested")[:LOOKED_AT])
+    stopped = [run for run, _, stop in found if stop]  # they are only to be ended, which takes no place
+    waiting = [(run, requester) for run, requester, stop in found if not stop]
+    if room <= 0 or not waiting:
+        return stopped
     # Not those whose lease ran out: they wait themselves.
     alive = Run.objects.filter(ended=None, status=Status.RUNNING, lease_until__gte=Now())
     mine = alive.filter(requester__in={requester for _, requester in waiting})
     running = dict(mine.values_list("requester").annotate(Count("id")))
-    return fair.pick(waiting, running, room, reserved)
+    return stopped + fair.pick(waiting, running, room, reserved)
 
 
 def _locked(picked: Sequence[UUID]) -> list[Run]:

@@ -89,6 +89,7 @@ class Engine:
         self.carrier: Carrier | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._titling: set[asyncio.Task[Any]] = set()
         self._launching: deque[Generation] = deque()
         self._starting: set[asyncio.Task[Accepted]] = set()
         self._closing = False
@@ -130,15 +131,15 @@ class Engine:
         await self.provider.close()
 
     async def drain(self, seconds: float) -> None:
-        """Take no more runs, and let those under way end; returns at the latest after `seconds`."""
+        """Take no more runs, and let those under way end, with their titles; returns at the latest after `seconds`."""
         self.capacity = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 async with self._claiming:  # what is being claimed right now is waited for as well
                     pass
                 await asyncio.gather(*self._starting, return_exceptions=True)
-                while self.generations:
-                    tasks = [each.task for each in self.generations.values() if each.task is not None]
+                while self.generations or self._titling:
+                    tasks = {each.task for each in self.generations.values() if each.task is not None} | self._titling
                     await (asyncio.wait(tasks) if tasks else asyncio.sleep(0))
 
     # The verbs ------------------------------------------------------------------------------------------------------
@@ -307,7 +308,9 @@ class Engine:
     def ended(self, claim: Claim, ending: Ending) -> None:
         self.publish(ending)
         if ending.event.type == "run.completed" and settings.CHAT_AUTO_TITLE and not self._closing:
-            self._spawn(self._title(claim))
+            titling = self._spawn(self._title(claim))
+            self._titling.add(titling)
+            titling.add_done_callback(self._titling.discard)
 
     def publish(self, ending: Ending) -> None:
         self.bus.publish(str(ending.run), [ending.event])
@@ -377,8 +380,9 @@ class Engine:
             return
         async with self._claiming:
             await self._give_back_unknown()
-            room = self.capacity - len(self.generations)
-            if not self.worker or room <= 0 or not await self.readers.call(claims.any_waiting):
+            room = max(0, self.capacity - len(self.generations)) if self.worker else 0
+            # Whoever cannot execute can still end what was stopped and has nobody left to end it.
+            if not await self.readers.call(claims.any_waiting if room else claims.any_stopped):
                 return
             claimed, endings = await self._claim_waiting(room)
             for claim in claimed:

@@ -29,6 +29,9 @@ T = TypeVar("T")
 # A follower that does not keep up holds this many events; beyond, the log is its buffer.
 PENDING_EVENTS = 256
 RETRY_SECONDS = 1.0
+# Of the log, read at once: what a follower holds while its reader is slow. Most events are a token, some are 16 KiB.
+PAGE_CHARS = 256 * 1024
+FIRST_PAGE = 32
 
 
 class Beginning(NamedTuple):
@@ -57,6 +60,7 @@ class Follower:
         self._pending: list[Event] = []
         self._top = 0  # the highest seq known to be in the log
         self._reading = True
+        self._page = FIRST_PAGE
         self._done = False
         self._wake: asyncio.Future[None] | None = None
         bus.subscribe(self.key, self)
@@ -111,11 +115,14 @@ class Follower:
     async def _read(self) -> list[Event]:
         self._reading = True
         try:
-            events = await self._ask(log.read, self.run, self.position)
+            events = await self._ask(log.read, self.run, self.position, self._page)
         finally:
             self._reading = False
         if not events:
             self._top = self.position  # the events were trimmed away; the terminal one never is
+            return events
+        size = sum(len(event.data) for event in events) // len(events)
+        self._page = min(log.PAGE, max(1, PAGE_CHARS // max(1, size)))
         return events
 
     async def _skip(self) -> Snapshot:

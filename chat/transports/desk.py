@@ -17,13 +17,20 @@ class Desk(NamedTuple):
 
 _desk: Desk | None = None
 _opening: asyncio.Lock | None = None
-_closing = False
+_closed = False
+
+
+async def start_desk() -> Desk:
+    """What a process does once, before it serves."""
+    global _closed
+    _closed = False
+    return await open_desk()
 
 
 async def open_desk() -> Desk:
-    """Raises Refused while the desk closes: daphne lets sockets in until it has, and a second engine would be left."""
+    """Raises Refused once the desk was closed: daphne lets sockets in a little longer, and an engine would be left."""
     global _desk, _opening
-    if _closing:
+    if _closed:
         raise Refused("The server is stopping.", CloseCode.RESTART)
     if _desk is None:
         if _opening is None:
@@ -43,12 +50,9 @@ def open_engine() -> Engine | None:
 
 
 async def close_desk() -> None:
-    global _desk, _opening, _closing
+    global _desk, _opening, _closed
     closing, _desk, _opening = _desk, None, None
-    _closing = True
-    try:
-        if closing is not None:
-            await closing.hub.close()
-        await process.close()
-    finally:
-        _closing = False
+    _closed = True
+    if closing is not None:
+        await closing.hub.close()
+    await process.close()

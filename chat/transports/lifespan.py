@@ -32,7 +32,7 @@ class Lifespan:
 
 
 async def _open() -> None:
-    await desk.open_desk()
+    await desk.start_desk()
     settle_memory()
 
 

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 SUBPROTOCOL = "chat.v1"
 TOLD_RUNS = 100
 FOLLOW_AGAIN_SECONDS = 1.0
+CHANGES = frozenset(frames.SessionChanged.__struct_fields__) - {"session"}
 
 
 class ChatConsumer(AsyncWebsocketConsumer):
@@ -303,7 +304,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 await self._follow(run, session=session)
 
     def session_changed(self, session: str, changes: dict[str, Any]) -> None:
-        self._spawn(self._reply_in_turn(frames.SessionChanged(session=session, **changes)))
+        # A process of a newer version may tell of more.
+        known = {name: value for name, value in changes.items() if name in CHANGES}
+        self._spawn(self._reply_in_turn(frames.SessionChanged(session=session, **known)))
 
     async def _reply_in_turn(self, frame: Struct) -> None:
         async with self._turn:

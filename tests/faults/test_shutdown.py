@@ -1,7 +1,9 @@
 """SIGTERM and Ctrl-C: the process ends in time, and its runs go on in the next one."""
 
 import asyncio
+import json
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.rawsocket import RawSocket
 from tests.rig.survivor import Survivor
 from tests.servers import KINDS, STOP_S, running_server
 from tests.stored import Stored
@@ -72,3 +75,32 @@ async def test_it_ends_at_once_with_sockets_that_idle_or_just_came(
                     assert code == 1012 if kind == "uvicorn" else code in {1000, 1001, 1006, None}
         assert "Traceback" not in server.log_text(), server.log_text()[-4000:]
         assert server.log_text().rstrip().endswith("Stopped.")
+
+
+async def test_a_client_that_reads_nothing_does_not_hold_uvicorn_up(tmp_path: Path, upstream: str) -> None:
+    """daphne waits for nobody."""
+    with running_server("uvicorn", tmp_path, upstream) as server:
+        visitor = Visitor(server.port).sign_up()
+        async with Client.connect(server.ws, cookie=visitor.cookie, origin=server.origin) as client:
+            big = Scenario(seed="big", chunks=5, huge_chunk=3_000_000)
+            run = (await client.prompt(big.prompt))["run"]
+            await client.ended(run)
+        with RawSocket(server.port, f"Cookie: {visitor.cookie}", f"Origin: {server.origin}") as deaf:
+            deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            for _ in range(10):  # each has it sent anew: together more than the kernel takes
+                deaf.send(json.dumps({"type": "run.follow", "run": run, "after": 0}).encode())
+            seen = [0, 1]
+            while seen[-1] != seen[-2]:
+                await asyncio.sleep(0.3)
+                seen.append(_unsent(server.port))
+            assert seen[-1] > 0
+            begun = time.monotonic()
+            assert await asyncio.to_thread(server.stop) == 0
+            assert time.monotonic() - begun < 5
+        assert "Traceback" not in server.log_text(), server.log_text()[-4000:]
+
+
+def _unsent(port: int) -> int:
+    """Bytes that the kernel holds for those connected to a port of ours (proc(5), net/tcp)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(row[4].split(":")[0], 16) for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01")

@@ -1,15 +1,14 @@
-"""Two web processes and two workers: any of them dies, is frozen or told to end, and no reader loses a chunk."""
+"""Two web processes and two workers: a worker dies, is frozen or told to end, and no reader loses a chunk."""
 
-import asyncio
+import random
 from collections.abc import Iterator
 
 import pytest
 
-from tests.rig import Deployment, OwnPostgres, OwnRedis, audit, deployment, stream
-from tests.waiting import until
+from tests.faults import process_faults as faults
+from tests.rig import Deployment, OwnPostgres, OwnRedis, deployment
 
-TAKE_OVER_S = 15
-OWNERS = "SELECT DISTINCT lease_owner FROM chat_run WHERE ended IS NULL"
+FROZEN_S = 7.0  # longer than a lease and the tick after it
 
 
 @pytest.fixture(scope="module")
@@ -18,16 +17,16 @@ def whole(own_postgres: OwnPostgres, own_redis: OwnRedis, upstream: str) -> Iter
         yield whole
 
 
-def owners(whole: Deployment) -> list[str]:
-    return [owner for (owner,) in whole.stored.rows(OWNERS)]
+@pytest.mark.slow
+async def test_a_worker_that_is_killed_leaves_its_runs_to_the_other(whole: Deployment) -> None:
+    await faults.kill_worker(whole, whole.visitor(), random.Random())
 
 
 @pytest.mark.slow
-async def test_a_worker_that_is_killed_leaves_its_runs_to_the_other(whole: Deployment) -> None:
-    async with stream(whole.urls(), whole.visitor()) as crowds:
-        victim = whole.worker_of(owners(whole)[0])
-        pid = victim.pid
-        await asyncio.to_thread(victim.kill)
-        await until(lambda: not any(f":{pid}:" in owner for owner in owners(whole)), TAKE_OVER_S)
-    audit(whole, crowds)
-    await asyncio.to_thread(victim.start)
+async def test_a_worker_that_was_frozen_writes_nothing_more(whole: Deployment) -> None:
+    await faults.freeze_worker(whole, whole.visitor(), random.Random(), seconds=FROZEN_S)
+
+
+@pytest.mark.slow
+async def test_a_worker_that_is_told_to_end_finishes_or_hands_over(whole: Deployment) -> None:
+    await faults.stop_worker(whole, whole.visitor(), random.Random())

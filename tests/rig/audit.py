@@ -5,8 +5,6 @@ is the upstream's. I3 what a client was shown is in the log. I4 one terminal eve
 than attempts. I6 one key, one run. I7 no run is left running. I8 all clients end with the same. I9 no task was lost.
 """
 
-import json
-import urllib.request
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,17 +39,10 @@ class PostgresStored(Stored):
         return True  # Postgres checks itself at its start, and ends if it is not
 
 
-def tries(upstream: str) -> dict[str, int]:
-    """How often each seed was asked of the upstream."""
-    with urllib.request.urlopen(f"{upstream.removesuffix('/v1')}/_stats", timeout=10) as response:
-        found: dict[str, int] = json.load(response)["tries"]
-        return found
-
-
 def audit(deployment: "Deployment", crowds: "Sequence[Crowd]", *, completed: bool = True) -> None:
     """Raises AssertionError. `completed`: whether every run has to have its whole answer, not only an honest end."""
     stored = deployment.stored
-    asked = tries(deployment.upstream)
+    asked: dict[str, int] = deployment.upstream_stats()["tries"]
     assert stored.unended() == 0, "I7"
     for crowd in crowds:
         _check(stored, crowd, asked.get(crowd.seed, 0), completed=completed)

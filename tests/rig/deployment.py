@@ -1,11 +1,14 @@
 """Two web processes and two workers (or as many as asked for) over a Postgres and a Redis of their own."""
 
+import json
 import shutil
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.rig.audit import PostgresStored
 from tests.rig.postgres import OwnPostgres
@@ -42,6 +45,16 @@ class Deployment:
 
     def log_text(self) -> str:
         return "\n".join(process.log_text() for process in self.processes)
+
+    def start_all(self) -> None:
+        """All at once, which saves seconds."""
+        with ThreadPoolExecutor(len(self.processes)) as pool:
+            list(pool.map(lambda process: process.start(), self.processes))
+
+    def upstream_stats(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.upstream.removesuffix('/v1')}/_stats", timeout=10) as response:
+            found: dict[str, Any] = json.load(response)
+            return found
 
     def worker_of(self, lease_owner: str) -> WorkerProcess:
         return next(worker for worker in self.workers if f":{worker.pid}:" in lease_owner)

@@ -143,3 +143,23 @@ async def test_an_engine_closes_while_a_title_is_being_made(
     async with asyncio.timeout(5):
         await engine.close()
     assert (await session(accepted)).title == "Hello there"
+
+
+async def test_a_worker_that_drains_waits_for_titles(engine: Engine, alice: Owner, provider: ScriptedProvider) -> None:
+    asked, gate = asyncio.Event(), asyncio.Event()
+
+    async def complete(request: Request) -> str:
+        asked.set()
+        await gate.wait()
+        return "A late title"
+
+    provider.complete = complete  # type: ignore[method-assign]
+    accepted = await ask(engine, alice)
+    await asked.wait()
+    await until(lambda: not engine.generations)
+    draining = asyncio.create_task(engine.drain(10))
+    await asyncio.wait([draining], timeout=0.05)
+    assert not draining.done()
+    gate.set()
+    await draining
+    assert (await session(accepted)).title == "A late title"

@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 from chat.protocol.operations import PromptSend, RunFollow
 from chat.runs import history, process
 from chat.runs.engine import Engine
-from chat.runs.notices import RunBegan
+from chat.runs.notices import RunBegan, SessionNotice
 from chat.runs.owner import Owner
 from chat.transports import desk
 from chat.transports.access import Visitor
@@ -140,15 +140,25 @@ async def test_a_client_that_leaves_before_the_reply_leaves_no_follower(
 
 
 async def test_a_socket_that_comes_while_the_server_stops_is_sent_away_and_opens_no_engine(
-    transactional_db: None,
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await desk.open_desk()
+    monkeypatch.setattr(desk, "_closed", False)  # and so again at the end
+    await desk.start_desk()
     closing = asyncio.create_task(desk.close_desk())
-    while not closing.done():
+    after = False
+    while not after:
         await asyncio.sleep(0)
-        if not closing.done():
-            late = WebsocketCommunicator(ChatConsumer.as_asgi(), "/ws/chat/")
-            assert await late.connect() == (True, None)
-            assert await late.receive_output() == {"type": "websocket.close", "code": 1012}
-            await late.disconnect()
+        after = closing.done()
+        late = WebsocketCommunicator(ChatConsumer.as_asgi(), "/ws/chat/")
+        assert await late.connect() == (True, None)
+        assert await late.receive_output() == {"type": "websocket.close", "code": 1012}
+        await late.disconnect()
     assert process.current() is None
+
+
+async def test_of_a_change_that_a_newer_version_knows_the_rest_is_told(socket: Socket, engine: Engine) -> None:
+    frame = await socket.accepted("run.completed")
+    requester = next(iter(socket.hub._sockets))
+    engine.heard(SessionNotice(frame["session"], requester, {"title": "New", "folder": "Work", "session": "other"}))
+    [changed] = await socket.until("session.changed")
+    assert changed == {"type": "session.changed", "session": frame["session"], "title": "New"}

@@ -45,15 +45,20 @@ class Command(BaseCommand):
         for number in ENDS_ON:
             asyncio.get_running_loop().add_signal_handler(number, told.put_nowait, number)
         beating = asyncio.create_task(beat_for_ever(beat)) if beat is not None else None
-        engine = await process.engine(runs=concurrency)
+        starting, ending = asyncio.ensure_future(start(concurrency)), asyncio.ensure_future(told.get())
         try:
-            await desk.open_desk()
-            settle_memory()
-            self.say(f"Worker {engine.name} executes up to {concurrency} runs; Ctrl-C ends it.")
-            await told.get()
-            self.say(f"Ending: {len(engine.generations)} runs have {settings.CHAT_DRAIN_SECONDS:g} s to finish.")
-            await drained(engine, told)
+            # Told to end while it still starts, which takes seconds without Redis, it need not start first.
+            await asyncio.wait({starting, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                engine = await starting
+                self.say(f"Worker {engine.name} executes up to {concurrency} runs; Ctrl-C ends it.")
+                await ending
+                self.say(f"Ending: {len(engine.generations)} runs have {settings.CHAT_DRAIN_SECONDS:g} s to finish.")
+                await drained(engine, told)
         finally:
+            starting.cancel()
+            ending.cancel()
+            die_of_the_next_signal()
             await desk.close_desk()  # gives back what was claimed
             if beating is not None:
                 beating.cancel()
@@ -74,6 +79,13 @@ async def beat_for_ever(file: Path) -> None:
         await asyncio.sleep(BEAT_SECONDS)
 
 
+async def start(concurrency: int) -> Engine:
+    engine = await process.engine(runs=concurrency)
+    await desk.start_desk()
+    settle_memory()
+    return engine
+
+
 async def drained(engine: Engine, told: "asyncio.Queue[signal.Signals]") -> None:
     """Until all runs ended or the time is over; a second signal hands them over at once."""
     waiting = {
@@ -83,3 +95,10 @@ async def drained(engine: Engine, told: "asyncio.Queue[signal.Signals]") -> None
     _, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for task in rest:
         task.cancel()
+
+
+def die_of_the_next_signal() -> None:
+    """Handing over may hang with the database. Whoever does not want to wait loses nothing: the leases run out."""
+    for number in ENDS_ON:
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)  # for SIGINT the loop would leave Python's KeyboardInterrupt
