@@ -155,7 +155,7 @@ class Hub:
             try:
                 await self._look()
             except (DatabaseError, InterfaceError) as error:
-                log.warning("the open chat sessions could not be looked at: %s", error)
+                tell(log, "open chat sessions cannot be looked at", error)
             except Exception:
                 log.exception("the open chat sessions could not be looked at")
 

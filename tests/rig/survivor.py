@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Self
 
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from tests.stored import Stored
 from tests.wsclient import Client, RunView, Who
@@ -27,8 +27,10 @@ class Survivor:
         self.view: RunView | None = None
         self.connections = 0
         self.closed: list[int | None] = []  # the close codes of the connections that ended before the run did
+        self.refused = 0  # handshakes that an HTTP status answered: a server that is there, and does not let us in
         self.stalls = 0  # times that nothing came for longer than any fault may last
         self.outages: list[float] = []  # seconds without a connection that brings frames of the run
+        self.heard: list[tuple[float, int]] = []  # when a frame came, and up to which seq it brought the run
         self.begun = asyncio.Event()  # some text has come
         self.reading: asyncio.Task[RunView] | None = None
         self._cut_at: float | None = None
@@ -57,6 +59,7 @@ class Survivor:
                     await self._once(url)
                 except (OSError, WebSocketException, EOFError) as error:
                     self.stalls += isinstance(error, TimeoutError)
+                    self.refused += isinstance(error, InvalidStatus)
                     self._cut_at = self._cut_at or time.monotonic()
                     pause = COMES_BACK_AFTER_S if self.connections > before else pause * 2
                     await asyncio.sleep(random.uniform(0.5, 1) * min(pause, COMES_BACK_AT_THE_LATEST_S))
@@ -83,6 +86,7 @@ class Survivor:
             assert reply["type"] == "ok", reply
         while self.view.ended is None:
             await client.read()
+            self.heard.append((time.monotonic(), self.view.seq))
             if self._cut_at is not None:
                 self.outages.append(time.monotonic() - self._cut_at)
                 self._cut_at = None
