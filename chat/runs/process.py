@@ -1,11 +1,12 @@
 """The one engine of this process, made from the settings when it is first needed."""
 
 import asyncio
+import contextlib
 
 from django.conf import settings
 
 from chat.eventlog import RedisBus
-from chat.providers.base import Provider
+from chat.providers.base import Provider, ProviderError
 from chat.providers.registry import ProviderConfig, build
 from chat.providers.watchdog import Timeouts
 from chat.runs.engine import Engine
@@ -47,6 +48,10 @@ async def engine(*, runs: int | None = None) -> Engine:
             worker = settings.CHAT_WORKER or runs is not None
             bus = RedisBus(settings.REDIS_URL) if settings.REDIS_URL else None
             fresh = Engine(provider(), worker=worker, capacity=runs if worker else 0, bus=bus)
+            if runs is not None:
+                # It takes runs from its first moment on: they must not wait for what is slow to load.
+                with contextlib.suppress(ProviderError):  # every run will tell of it
+                    await fresh.provider.warm()
             await fresh.open()
             _engine = fresh
     return _engine

@@ -21,8 +21,8 @@ def titles(settings: Settings, plain: None) -> None:
 
 
 async def settled(engine: Engine) -> None:
-    """Nothing is left to do but to tick and to fold old logs."""
-    await until(lambda: len(engine._tasks) <= 2)
+    """Nothing is left to do but what is done for ever."""
+    await until(lambda: not engine.generations and not engine._titling)
 
 
 async def session(accepted: Any) -> ChatSession:
