@@ -31,10 +31,10 @@ class Log:
     def end(self) -> None:
         self.events.append(Event(len(self.events) + 1, "run.completed", "{}"))
 
-    async def call(self, function: Callable[..., Any], run: object, after: int) -> Sequence[Event]:
+    async def call(self, function: Callable[..., Any], run: object, after: int, most: int) -> Sequence[Event]:
         assert function is log.read
         await asyncio.sleep(0)
-        found = self.events[after : after + log.PAGE]
+        found = self.events[after : after + most]
         await asyncio.sleep(0)
         return found
 
