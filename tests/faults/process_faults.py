@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.rig import Crowd, Deployment, audit, stream
 from tests.rig.workers import WorkerProcess
@@ -20,6 +21,7 @@ TAKE_OVER_S = 15.0
 COME_BACK_S = 2.0  # at the 95th percentile, after a process that said goodbye
 COME_BACK_AFTER_CRASH_S = 3.0
 EXIT_S = 10.0
+HOUR_S = 3600.0
 LET_GO_S = 3.0  # a worker that wakes up finds out at its next append, or at its next tick
 ACTIVE = "SELECT lease_owner FROM chat_run WHERE ended IS NULL"
 
@@ -54,7 +56,7 @@ async def moment(rng: random.Random, longest: float = 2.0) -> None:
 
 async def kill_web(whole: Deployment, visitor: Visitor, rng: random.Random) -> None:
     """A1: the runs go on, since no web process executes them, and readers come back to the other one."""
-    async with stream(whole.urls(), visitor) as crowds:
+    async with stream(whole.urls(), visitor, chunks=90) as crowds:
         await moment(rng)
         victim = rng.choice(whole.webs)
         await asyncio.to_thread(victim.kill)
@@ -66,8 +68,8 @@ async def kill_web(whole: Deployment, visitor: Visitor, rng: random.Random) -> N
 
 async def kill_worker(whole: Deployment, visitor: Visitor, rng: random.Random) -> None:
     """A2: the other worker takes its runs over."""
-    async with stream(whole.urls(), visitor, chunks=90) as crowds:
-        await moment(rng, 1.5)
+    async with stream(whole.urls(), visitor, chunks=75) as crowds:
+        await moment(rng, 1.2)
         victim = busy_worker(whole)
         pid = victim.pid
         await asyncio.to_thread(victim.kill)
@@ -79,9 +81,9 @@ async def kill_worker(whole: Deployment, visitor: Visitor, rng: random.Random) -
 
 async def freeze_worker(whole: Deployment, visitor: Visitor, rng: random.Random, *, seconds: float) -> None:
     """A3: while it is frozen the other one takes over; when it wakes up it writes nothing and lets its upstream go."""
-    chunks = int((seconds + 4) * 15)
+    chunks = int((seconds + 3) * 15)
     async with stream(whole.urls(), visitor, tabs=2, chunks=chunks, rate=15) as crowds:
-        await moment(rng)
+        await moment(rng, 1.0)
         victim = busy_worker(whole)
         pid = victim.pid
         before = whole.upstream_stats()["aborted"]
@@ -100,7 +102,7 @@ async def freeze_worker(whole: Deployment, visitor: Visitor, rng: random.Random,
 
 async def stop_web(whole: Deployment, visitor: Visitor, rng: random.Random) -> None:
     """A4: one web process after the other is replaced; each says goodbye and readers are elsewhere at once."""
-    async with stream(whole.urls(), visitor, chunks=240) as crowds:
+    async with stream(whole.urls(), visitor, chunks=210) as crowds:
         for web in whole.webs:
             await moment(rng, 1.0)
             await end_web(web)
@@ -110,7 +112,7 @@ async def stop_web(whole: Deployment, visitor: Visitor, rng: random.Random) -> N
     # daphne has no goodbye: its connections just end, and one that comes late is told.
     assert codes <= ({1012} if whole.webs[0].kind == "uvicorn" else {1006, 1012, None}), codes
     assert attempts(whole, crowds) == [1] * len(crowds)
-    assert p95(outages(crowds)) <= COME_BACK_S
+    assert p95(outages(crowds)) <= COME_BACK_S, sorted(outages(crowds))
 
 
 async def end_web(web: ServerProcess) -> None:
@@ -138,7 +140,7 @@ def _accepts(port: int) -> bool:
 async def stop_worker(whole: Deployment, visitor: Visitor, rng: random.Random) -> None:
     """A5: what ends within CHAT_DRAIN_SECONDS ends there, the rest is handed over, which is no failed attempt."""
     async with (
-        stream(whole.urls(), visitor, runs=6, tabs=2, chunks=240) as long,
+        stream(whole.urls(), visitor, runs=6, tabs=2, chunks=150) as long,
         stream(whole.urls(), visitor, runs=6, tabs=2, chunks=30) as short,
     ):
         await moment(rng, 0.5)
@@ -158,12 +160,47 @@ async def stop_worker(whole: Deployment, visitor: Visitor, rng: random.Random) -
 
 async def kill_everything(whole: Deployment, visitor: Visitor, rng: random.Random) -> None:
     """A13: a power cut. Whatever was shown is in the log, and no run is left as if it were being written."""
-    async with stream(whole.urls(), visitor) as crowds:
-        await moment(rng, 3.0)
+    async with stream(whole.urls(), visitor, chunks=90) as crowds:
+        await moment(rng, 1.8)
         await asyncio.to_thread(_power_cut, whole)
         await asyncio.to_thread(_power_on, whole)
     audit(whole, crowds)
     assert max(attempts(whole, crowds)) == 2
+
+
+async def step_clock(whole: Deployment, visitor: Visitor, rng: random.Random, clock: Path) -> None:
+    """A15: a worker's clock steps forth and back by an hour while a web process is five minutes ahead.
+
+    A lease that ended by a local clock would be over at once. The database's clock counts, so nothing happens; and the
+    runs of the skewed worker are taken over like those of any other.
+    """
+    skewed, other = whole.workers
+    await asyncio.to_thread(other.stop)  # so that every run is the skewed one's
+    async with stream(whole.urls(), visitor, tabs=2, chunks=300) as crowds:
+        await asyncio.to_thread(other.start)
+        for offset in rng.sample([HOUR_S, -HOUR_S], 2):
+            set_clock(clock, offset)
+            await asyncio.sleep(1.5)  # a tick of everybody, and some of the next
+            assert attempts(whole, crowds) == [1] * len(crowds)
+        pid = skewed.pid
+        await asyncio.to_thread(skewed.kill)
+        await until(lambda: not holds(whole, pid), TAKE_OVER_S)
+        await asyncio.to_thread(skewed.start)
+    audit(whole, crowds)
+    assert attempts(whole, crowds) == [2] * len(crowds)
+
+
+def set_clock(clock: Path, offset: float) -> None:
+    """In place: the process keeps the file open."""
+    clock.write_text(f"{offset:<32}")
+
+
+def skew(process: ServerProcess, clock: Path, offset: float) -> None:
+    """Start it anew with a clock of its own."""
+    set_clock(clock, offset)
+    process.stop()
+    process.command = ("-m", "tests.skewed", str(clock), *type(process).command)
+    process.start()
 
 
 def _power_cut(whole: Deployment) -> None:
@@ -179,3 +216,22 @@ def _power_on(whole: Deployment) -> None:
     whole.postgres.start()
     whole.redis.start()
     whole.start_all()
+
+
+async def roll(whole: Deployment, visitor: Visitor, *, runs: int = 100, chunks: int = 120, rate: float = 10) -> None:
+    """A rolling deploy: one web process and one worker at a time, until every process is a new one."""
+    old = [process.pid for process in whole.processes]
+    async with stream(whole.urls(), visitor, runs=runs, tabs=1, chunks=chunks, rate=rate) as crowds:
+        for pair in zip(whole.webs, whole.workers, strict=True):
+            await asyncio.gather(*(asyncio.to_thread(_replace, process) for process in pair))
+    audit(whole, crowds)
+    assert set(old).isdisjoint(process.pid for process in whole.processes)
+    sql = "SELECT attempt, handovers, count(*) FROM chat_run WHERE id = ANY(?) GROUP BY 1, 2"
+    rows = whole.stored.rows(sql, [crowd.run for crowd in crowds])
+    assert all(attempt - handovers == 1 for attempt, handovers, _ in rows), rows
+    assert p95(outages(crowds)) <= COME_BACK_S, sorted(outages(crowds))
+
+
+def _replace(process: ServerProcess) -> None:
+    assert process.stop() == 0
+    process.start()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import tempfile
 import urllib.request
 from collections.abc import Iterator
@@ -50,6 +51,14 @@ class Deployment:
         """All at once, which saves seconds."""
         with ThreadPoolExecutor(len(self.processes)) as pool:
             list(pool.map(lambda process: process.start(), self.processes))
+
+    def revive(self) -> None:
+        """Whatever a fault that was not survived left of it is up again."""
+        for process in self.processes:
+            if process.running():
+                process.send(signal.SIGCONT)
+            else:
+                process.start()
 
     def upstream_stats(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.upstream.removesuffix('/v1')}/_stats", timeout=10) as response:

@@ -52,6 +52,10 @@ class OwnPostgres(OwnService):
         with psycopg.connect(self.url, autocommit=True, connect_timeout=5) as connection:
             return connection.execute(sql, params).fetchall()
 
+    def execute(self, sql: str) -> None:
+        with psycopg.connect(self.url, autocommit=True, connect_timeout=5) as connection:
+            connection.execute(sql)
+
     def terminate_all(self) -> int:
         """Ends every connection but the one that asks; how many."""
         return len(self.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"))

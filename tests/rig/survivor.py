@@ -33,6 +33,7 @@ class Survivor:
         self.heard: list[tuple[float, int]] = []  # when a frame came, and up to which seq it brought the run
         self.begun = asyncio.Event()  # some text has come
         self.reading: asyncio.Task[RunView] | None = None
+        self.ended_at = 0.0
         self._cut_at: float | None = None
 
     def watch(self, run: str) -> Self:
@@ -64,6 +65,7 @@ class Survivor:
                     pause = COMES_BACK_AFTER_S if self.connections > before else pause * 2
                     await asyncio.sleep(random.uniform(0.5, 1) * min(pause, COMES_BACK_AT_THE_LATEST_S))
                 if self.view is not None and self.view.ended is not None:
+                    self.ended_at = time.monotonic()
                     return self.view
         raise AssertionError("unreachable")
 
