@@ -48,7 +48,7 @@ async def get(app: Health, path: str, method: str = "GET") -> Response:
 
 @pytest_asyncio.fixture
 async def opened(transactional_db: None) -> AsyncIterator[desk.Desk]:
-    yield await desk.open_desk()
+    yield await desk.start_desk()
     await desk.close_desk()
 
 
@@ -139,7 +139,7 @@ async def test_redis_is_told_and_decides_nothing(
 async def test_before_it_is_open_and_once_it_closes_it_is_not_ready(transactional_db: None) -> None:
     app = Health(passed_on)
     assert (await get(app, "/health/ready")).status == 503
-    await desk.open_desk()
+    await desk.start_desk()
     assert (await get(app, "/health/ready")).status == 200
     await desk.close_desk()
     closed = await get(app, "/health/ready")
