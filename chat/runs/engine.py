@@ -52,7 +52,7 @@ CARRY_SECONDS = 2.0
 LOCKED_SECONDS = 2.0
 LOCKED_PAUSES = 0.03, 0.5
 # After an outage every process may renew its leases, before any takes over those that ran out in it.
-RENEWAL_SECONDS = 2.0
+RENEWAL_SECONDS = 3.0
 
 Carrier = Callable[[Sequence[Notice]], Awaitable[None]]
 

@@ -53,7 +53,7 @@ async def test_replies_to_commits_are_lost(own_postgres: OwnPostgres, own_redis:
     with wire(own_postgres.port) as proxy:
         url = own_postgres.url_at(proxy.port)
         with deployment(upstream, webs=1, workers=1, postgres=own_postgres, redis=own_redis, database_url=url) as whole:
-            assert await outages.replies_lost(whole, whole.visitor(), proxy, Load(), prompts=12) >= 3
+            assert await outages.replies_lost(whole, whole.visitor(), proxy, Load(), prompts=12) >= outages.LEAST
 
 
 @pytest.mark.slow
