@@ -67,6 +67,7 @@ def until_blocked() -> None:
     give_up = time.monotonic() + 10
     with connection.cursor() as cursor:
         while time.monotonic() < give_up:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")  # within a transaction the first look is kept
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
             )
