@@ -199,6 +199,8 @@ class Generation:
                 self._delta(kind, event, text[start : start + MERGED_CHARS])
             return
         part = self._part + (kind != self._kind)
+        if "\0" in text:
+            text = text.replace("\0", "\ufffd")  # Postgres stores none: the run could not be ended
         # Encoded before anything is kept of it: text that cannot be encoded could not be stored at the end either.
         data = encode_data(PartDelta(part, text))
         if self._first_token is None:

@@ -45,6 +45,7 @@ async def _outages(whole: Deployment, times: int, load: Load) -> list[Row]:
         await _often("Postgres frozen for 8 s", times, lambda: outages.frozen(whole, visitor, load)),
         await _often("Postgres killed, 20 s down", 2, lambda: outages.killed(whole, visitor, load, down=20)),
         await _often("connections terminated, 60 times", 1, lambda: outages.terminated(whole, visitor, load, 60)),
+        await _often("Postgres read-only for 3 s", times, lambda: outages.read_only(whole, visitor, load)),
         await _often("all connections taken by another", times, lambda: outages.crowded_out(whole, visitor, load)),
     ]
 

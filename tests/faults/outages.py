@@ -144,6 +144,26 @@ def _take_all(postgres: OwnPostgres, taken: ExitStack, seconds: float) -> None:
         time.sleep(0.02)
 
 
+# A12 ------------------------------------------------------------------------------------------------------------------
+
+
+async def read_only(whole: Deployment, visitor: Visitor, load: Load, seconds: float = 3) -> Outcome:
+    """As after a failover to a server that is no primary yet: it reads, and refuses every write."""
+
+    async def fault() -> None:
+        await asyncio.to_thread(_default_read_only, whole.postgres, "on")
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(_default_read_only, whole.postgres, "off")
+
+    return await survive(whole, visitor, fault, seconds, load)
+
+
+def _default_read_only(postgres: OwnPostgres, value: str) -> None:
+    with psycopg.connect(postgres.url, autocommit=True) as admin:
+        admin.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        admin.execute("SELECT pg_reload_conf()")
+
+
 # A14 ------------------------------------------------------------------------------------------------------------------
 
 LEAST = 3  # whether a reply that is to be lost meets a commit is chance

@@ -214,6 +214,16 @@ async def test_characters_that_json_escapes_survive(engine: Engine, alice: Owner
     assert (await acheck(accepted.run)).message.text == text
 
 
+async def test_a_nul_that_postgres_takes_in_no_text_is_replaced(
+    engine: Engine, alice: Owner, provider: ScriptedProvider
+) -> None:
+    provider.script = ["a\0", "\0b"]
+    accepted = await ask(engine, alice)
+    assert text_of(await collect(engine, alice, accepted.run)) == "a\ufffd\ufffdb"
+    run = await acheck(accepted.run)
+    assert (run.status, run.message.text) == ("completed", "a\ufffd\ufffdb")
+
+
 async def test_a_run_inherits_nothing_of_the_request_that_started_it(
     engine: Engine, alice: Owner, provider: ScriptedProvider
 ) -> None:

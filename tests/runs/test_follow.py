@@ -64,7 +64,9 @@ async def test_it_works(engine: Engine, alice: Owner) -> None:
     client.check()
 
 
-chunks = st.lists(st.text(min_size=1, max_size=6) | st.just(0.001), min_size=1, max_size=25)
+# NUL is replaced: Postgres stores none.
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=6)
+chunks = st.lists(texts | st.just(0.001), min_size=1, max_size=25)
 
 
 @in_the_suite
