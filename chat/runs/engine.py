@@ -8,13 +8,12 @@ import contextlib
 import contextvars
 import itertools
 import logging
-import math
 import os
 import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -22,8 +21,6 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
 from chat.eventlog import Bus, LogWriter, Readers, retention
-from chat.eventlog import log as eventlog
-from chat.eventlog.checkpoint import checkpoint
 from chat.models.ids import new_id
 from chat.models.outage import cause, is_locked, is_outage, tell
 from chat.protocol.errors import ChatError
@@ -31,8 +28,9 @@ from chat.protocol.frames import SessionState
 from chat.protocol.operations import PromptSend
 from chat.providers.base import ModelInfo, Provider
 from chat.runs import claim as claims
-from chat.runs import fair, follow, history, start, stop, title
+from chat.runs import follow, history, start, stop, title
 from chat.runs.claim import Claim
+from chat.runs.duties import Duties
 from chat.runs.execute import Generation
 from chat.runs.finish import Ending
 from chat.runs.notices import Notice, RunBegan, RunQueued, SessionNotice, StopRun
@@ -44,15 +42,10 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# With no notice and no hint, two lie between a prompt and its first token: until it is claimed, and until it is read.
-TICK = 0.5
-RENEW_TICKS = 2  # leases are renewed once in so many
 CARRY_SECONDS = 2.0
 # An operation waits so long for a row that somebody else has locked, in tries with pauses between: from, to.
 LOCKED_SECONDS = 2.0
 LOCKED_PAUSES = 0.03, 0.5
-# After an outage every process may renew its leases, before any takes over those that ran out in it.
-RENEWAL_SECONDS = 3.0
 
 Carrier = Callable[[Sequence[Notice]], Awaitable[None]]
 
@@ -80,7 +73,8 @@ class Engine:
         self.capacity = settings.CHAT_WORKER_RUNS if capacity is None else capacity
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self.bus = bus or Bus()
-        self.bus.joined = self._look
+        self._duties = Duties(self)
+        self.bus.joined = self._duties.look
         self.readers = Readers()
         self.writer = LogWriter(self.bus.publish, patience=settings.CHAT_STORAGE_TIMEOUT)
         self.generations: dict[UUID, Generation] = {}
@@ -91,35 +85,30 @@ class Engine:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._titling: set[asyncio.Task[Any]] = set()
         self._launching: deque[Generation] = deque()
-        self._starting: set[asyncio.Task[Accepted]] = set()
-        self._closing = False
-        self._claiming = asyncio.Lock()
-        self._wants_work = False
-        self._to_look: set[UUID] = set()
+        self.starting: set[asyncio.Task[Accepted]] = set()
+        self.closing = False
         self._carries = True  # whether the last notice could be sent
-        self._unsure = False  # a claim failed, and it is not known whether before or after its commit
-        self._outage = -math.inf  # when the database last did not answer
 
     async def open(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.writer.start()
         await self.bus.open()
-        self._spawn(self._tick_for_ever())
-        self._spawn(self.provider.warm())
+        self.spawn(self._duties.tick_for_ever())
+        self.spawn(self.provider.warm())
         if self.worker and settings.CHAT_LOG_HOURS:
-            self._spawn(retention.fold_for_ever(self.readers, self.writer, settings.CHAT_LOG_HOURS))
+            self.spawn(retention.fold_for_ever(self.readers, self.writer, settings.CHAT_LOG_HOURS))
 
     async def close(self) -> None:
         """Give unfinished runs back to be taken over, then end every task and thread. A second call does nothing."""
-        if self._closing:
+        if self.closing:
             return
-        self._closing = True
+        self.closing = True
         writing = {generation.task for generation in self.generations.values()}
         for generation in list(self.generations.values()):
             generation.interrupt("shutdown")
         for task in self._tasks - writing:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._starting, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self.starting, return_exceptions=True)
         try:
             if await self.writer.call(claims.release, self.name) and self.carrier is not None:
                 await self._carry(self.carrier, [RunQueued()])
@@ -135,9 +124,9 @@ class Engine:
         self.capacity = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                async with self._claiming:  # what is being claimed right now is waited for as well
+                async with self._duties.claiming:  # what is being claimed right now is waited for as well
                     pass
-                await asyncio.gather(*self._starting, return_exceptions=True)
+                await asyncio.gather(*self.starting, return_exceptions=True)
                 while self.generations or self._titling:
                     tasks = {each.task for each in self.generations.values() if each.task is not None} | self._titling
                     await (asyncio.wait(tasks) if tasks else asyncio.sleep(0))
@@ -150,13 +139,13 @@ class Engine:
         In a task of its own: a caller that leaves halfway must not leave a run behind that nobody executes.
         """
         starting = asyncio.get_running_loop().create_task(self._start(owner, asked))
-        self._starting.add(starting)
-        starting.add_done_callback(self._starting.discard)
+        self.starting.add(starting)
+        starting.add_done_callback(self.starting.discard)
         return await asyncio.shield(starting)
 
     async def _start(self, owner: Owner, asked: AnyPrompt) -> Accepted:
         models = await self.models()
-        has_room = len(self.generations) < self.capacity and not self._closing
+        has_room = len(self.generations) < self.capacity and not self.closing
         terms = start.Terms(
             frozenset(model.id for model in models),
             models[0].id if models else "",
@@ -167,11 +156,11 @@ class Engine:
         try:
             accepted = await self._write(lambda: start.begin(owner, asked, terms, again=next(tries) > 0))
         except ChatError as error:
-            self._unsure |= error.code == "unavailable"
+            self._duties.unsure |= error.code == "unavailable"
             raise
-        executed = accepted.claim is not None and not self._closing
+        executed = accepted.claim is not None and not self.closing
         if accepted.claim is not None and executed:
-            self._execute(accepted.claim)
+            self.execute(accepted.claim)
         if not accepted.repeat:
             queued = () if executed else (RunQueued(),)
             self.notify(*queued, *_news(owner, accepted, asked))
@@ -246,7 +235,7 @@ class Engine:
         for notice in notices:
             self.heard(notice)
         if self.carrier is not None:
-            self._spawn(self._carry(self.carrier, notices))
+            self.spawn(self._carry(self.carrier, notices))
 
     def notify_from_thread(self, notice: Notice) -> None:
         if self.loop is not None:
@@ -258,7 +247,7 @@ class Engine:
             if generation is not None:
                 generation.interrupt("stop")
         if isinstance(notice, RunQueued):
-            self._want_work()
+            self._duties.want_work()
         for listener in list(self.listeners):
             listener(notice)
 
@@ -276,19 +265,19 @@ class Engine:
 
     # Executing ------------------------------------------------------------------------------------------------------
 
-    def _execute(self, claim: Claim) -> None:
+    def execute(self, claim: Claim) -> None:
         generation = Generation(self, claim)
         self.generations[claim.run] = generation
         self._launching.append(generation)
         if len(self._launching) == 1:
-            self._spawn(self._launch())
+            self.spawn(self._launch())
 
     async def _launch(self) -> None:
         """One a turn of the event loop: a burst of prompts must not hold up the streams that are under way."""
         while self._launching:
             generation = self._launching[0]
             # A context of its own: the run must not inherit what belongs to the request that started it.
-            generation.task = self._spawn(self._generate(generation), contextvars.Context())
+            generation.task = self.spawn(self._generate(generation), contextvars.Context())
             await asyncio.sleep(0)
             self._launching.popleft()
 
@@ -303,12 +292,12 @@ class Engine:
                 was_full = len(self.generations) >= self.capacity
                 del self.generations[generation.claim.run]
                 if was_full:
-                    self._want_work()
+                    self._duties.want_work()
 
     def ended(self, claim: Claim, ending: Ending) -> None:
         self.publish(ending)
-        if ending.event.type == "run.completed" and settings.CHAT_AUTO_TITLE and not self._closing:
-            titling = self._spawn(self._title(claim))
+        if ending.event.type == "run.completed" and settings.CHAT_AUTO_TITLE and not self.closing:
+            titling = self.spawn(self._title(claim))
             self._titling.add(titling)
             titling.add_done_callback(self._titling.discard)
 
@@ -332,120 +321,7 @@ class Engine:
         if stored:
             self.notify(SessionNotice(str(claim.session), claim.requester, {"title": suggested}))
 
-    # At every tick --------------------------------------------------------------------------------------------------
-
-    async def _tick_for_ever(self) -> None:
-        turn = 0
-        while True:
-            begun = time.monotonic()
-            try:
-                renews = turn % RENEW_TICKS == 0
-                if renews:
-                    # First, and again after an error: what could not be renewed must not be taken over from ourselves.
-                    await self._renew()
-                await self._claim()
-                await self._poll()
-                if renews:
-                    await self.readers.call(checkpoint)
-                turn += 1
-            except (DatabaseError, InterfaceError) as error:
-                if not is_locked(error):
-                    self._outage = time.monotonic()
-                tell(log, "leases cannot be renewed nor runs looked for", error)
-            except Exception:
-                log.exception("the engine's tick failed")
-            await asyncio.sleep(max(0.05, TICK - (time.monotonic() - begun)))
-
-    def _held(self) -> dict[UUID, int]:
-        return {run: generation.claim.epoch for run, generation in self.generations.items()}
-
-    async def _renew(self) -> None:
-        held = self._held()
-        if not held:
-            return
-        begun = time.monotonic()
-        stops, lost = await self.writer.call(claims.renew, self.name, held)
-        if time.monotonic() - begun > RENEWAL_SECONDS:
-            self._outage = time.monotonic()  # it waited behind the log, which could not be written
-        for run, generation in list(self.generations.items()):
-            if generation.claim.epoch != held.get(run):
-                continue
-            if run in stops:
-                generation.interrupt("stop")
-            elif run in lost:
-                generation.interrupt("fenced")
-
-    async def _claim(self) -> None:
-        if time.monotonic() - self._outage < RENEWAL_SECONDS:
-            return
-        async with self._claiming:
-            await self._give_back_unknown()
-            room = max(0, self.capacity - len(self.generations)) if self.worker else 0
-            # Whoever cannot execute can still end what was stopped and has nobody left to end it.
-            if not await self.readers.call(claims.any_waiting if room else claims.any_stopped):
-                return
-            claimed, endings = await self._claim_waiting(room)
-            for claim in claimed:
-                self._execute(claim)
-            for ending in endings:
-                self.publish(ending)
-
-    async def _claim_waiting(self, room: int) -> tuple[list[Claim], list[Ending]]:
-        try:
-            return await self.writer.call(claims.claim_waiting, self.name, room, fair.reserve(self.capacity))
-        except (DatabaseError, InterfaceError):
-            self._unsure = True
-            raise
-
-    async def _give_back_unknown(self) -> None:
-        """Runs that are ours by the database and not by what we know, as the reply to a commit was lost."""
-        if self._unsure and not self._starting:  # what is just being begun is not known to us yet
-            await self.writer.call(claims.release, self.name, list(self.generations))
-            self._unsure = False
-
-    def _want_work(self) -> None:
-        if self.worker and not self._closing and not self._wants_work:
-            self._wants_work = True
-            self._spawn(self._claim_now())
-
-    async def _claim_now(self) -> None:
-        try:
-            async with self._claiming:
-                self._wants_work = False  # what is queued from now on may be missed by this turn
-            await self._claim()
-        except (DatabaseError, InterfaceError) as error:
-            tell(log, "runs cannot be claimed", error)
-
-    async def _poll(self) -> None:
-        """Runs followed here and executed elsewhere: the log says how far they are, should every hint be lost."""
-        await self._look_at(UUID(key) for key in self.bus.followed)
-
-    async def _look_at(self, runs: Iterable[UUID]) -> None:
-        elsewhere = [run for run in runs if run not in self.generations]
-        tops = await self.readers.call(eventlog.tops, elsewhere) if elsewhere else {}
-        for run, top in tops.items():
-            if top is None:
-                self.bus.end(str(run))  # deleted with its chat session
-            else:
-                self.bus.reach(str(run), top)
-
-    def _look(self, run: str) -> None:
-        """As `_poll` does, at once; runs that are to be looked at in one turn of the loop are asked for together."""
-        if self._closing:
-            return
-        self._to_look.add(UUID(run))
-        if len(self._to_look) == 1:
-            self._spawn(self._look_at_joined())
-
-    async def _look_at_joined(self) -> None:
-        await asyncio.sleep(0)
-        runs, self._to_look = self._to_look, set()
-        try:
-            await self._look_at(runs)
-        except (DatabaseError, InterfaceError) as error:
-            tell(log, "runs cannot be looked at", error)
-
-    def _spawn(self, work: Coroutine[Any, Any, Any], context: contextvars.Context | None = None) -> asyncio.Task[Any]:
+    def spawn(self, work: Coroutine[Any, Any, Any], context: contextvars.Context | None = None) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work, context=context)
         self._tasks.add(task)  # the loop itself keeps only weak references
         task.add_done_callback(self._tasks.discard)

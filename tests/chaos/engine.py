@@ -40,12 +40,12 @@ def prepare() -> None:
     from django.conf import settings
     from django.core.management import call_command
 
-    from chat.runs import engine
+    from chat.runs import duties
 
     logging.getLogger("chat").setLevel(logging.ERROR)
     settings.CHAT_AUTO_TITLE = False
     settings.CHAT_PROMPTS_PER_MINUTE = settings.CHAT_RUNS_PER_USER = 1_000_000
-    engine.TICK = 0.05
+    duties.TICK = 0.05
     call_command("migrate", verbosity=0)
 
 

@@ -5,7 +5,7 @@ import pytest_asyncio
 from pytest_django.fixtures import Settings
 
 from chat.eventlog import Bus
-from chat.runs import engine as engine_module
+from chat.runs import duties
 from chat.runs.engine import Engine
 from tests.fakes import ScriptedProvider
 
@@ -18,7 +18,7 @@ def plain(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.CHAT_AUTO_TITLE = False
     settings.CHAT_PROMPTS_PER_MINUTE = 1_000_000
     settings.CHAT_RUNS_PER_USER = 1_000_000
-    monkeypatch.setattr(engine_module, "TICK", 0.05)
+    monkeypatch.setattr(duties, "TICK", 0.05)
 
 
 @pytest_asyncio.fixture

@@ -177,14 +177,14 @@ def expire(run: UUID | None = None) -> None:
 async def freeze(engine: Engine) -> None:
     """Stop its tick: it renews no lease and takes nothing over, but goes on writing, as a zombie would."""
     for task in list(engine._tasks):
-        if getattr(task.get_coro(), "__name__", "") == "_tick_for_ever":
+        if getattr(task.get_coro(), "__name__", "") == "tick_for_ever":
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
 
 async def crash(engine: Engine) -> None:
     """As kill -9 right after the next commit leaves it: no more is written, no run ended, no lease given back."""
-    tasks = [*engine._tasks, *engine._starting]
+    tasks = [*engine._tasks, *engine.starting]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -13,7 +13,7 @@ from chat.models.ids import new_id
 from chat.protocol.errors import ChatError
 from chat.protocol.operations import PromptSend
 from chat.runs import claim as claims
-from chat.runs import context, history, start
+from chat.runs import context, duties, history, start
 from chat.runs import engine as engine_module
 from chat.runs.engine import Engine
 from chat.runs.owner import Owner
@@ -85,7 +85,7 @@ async def test_a_run_whose_claim_was_not_acknowledged_is_given_back(
         return result
 
     monkeypatch.setattr(engine.writer, "call", call)
-    monkeypatch.setattr(engine_module, "RENEWAL_SECONDS", 0.0)
+    monkeypatch.setattr(duties, "RENEWAL_SECONDS", 0.0)
     engine.capacity = 10
     run = await wait_ended(engine, alice, accepted.run)
     assert lost.calls > 1
@@ -140,8 +140,8 @@ async def test_after_an_outage_leases_are_renewed_before_any_is_taken_over(
     engine = await make_engine()
     engine.capacity = 0
     accepted = await ask(engine, alice)
-    engine._outage = asyncio.get_running_loop().time()
+    engine._duties._outage = asyncio.get_running_loop().time()
     engine.capacity = 10
-    await engine._claim()
+    await engine._duties.claim()
     assert (await sync_to_async(Run.objects.get)(id=accepted.run)).status == "queued"
     await collect(engine, alice, accepted.run)

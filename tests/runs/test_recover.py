@@ -261,7 +261,7 @@ async def test_an_engine_that_takes_over_its_own_run_goes_on_with_the_new_attemp
     await begun(engine, alice, accepted.run, "Old text")
     await freeze(engine)
     await expire(accepted.run)
-    await engine._claim()
+    await engine._duties.claim()
     run = await wait_ended(engine, alice, accepted.run)
     await acheck(accepted.run)
     assert (run.status, run.attempt, run.message.text) == ("completed", 2, "New answer")
@@ -276,7 +276,7 @@ async def test_of_many_processes_one_takes_a_run_over(make_engine: Any, alice: O
     for engine in engines:
         await freeze(engine)
     await expire(accepted.run)
-    await asyncio.gather(*(engine._claim() for engine in engines))
+    await asyncio.gather(*(engine._duties.claim() for engine in engines))
     await wait_ended(engines[0], alice, accepted.run) if engines[0].generations else await until(
         lambda: not any(engine.generations for engine in engines)
     )
