@@ -33,6 +33,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "channels",
+    "ninja",  # for the static files of /api/docs
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -10,5 +10,6 @@ handler500 = "chat.web.unavailable.server_error"
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("api/", include("chat.urls")),
     path("", include("chat.web.urls")),
 ]

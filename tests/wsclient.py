@@ -124,11 +124,12 @@ class Client:
         url: str,
         *,
         cookie: str = "",
+        headers: dict[str, str] | None = None,
         origin: str | None = None,
         subprotocols: list[str] | None = None,
         runs: dict[str, RunView] | None = None,
     ) -> AsyncIterator[Self]:
-        headers = {"Cookie": cookie} if cookie else {}
+        headers = {**({"Cookie": cookie} if cookie else {}), **(headers or {})}
         async with connect(
             url,
             additional_headers=headers,

@@ -1,17 +1,16 @@
 """Text of a client's frame → operation, or the ChatError that says what is wrong with it."""
 
 import re
-from typing import NoReturn
 
 import msgspec
 
 from chat.protocol.errors import ChatError
+from chat.protocol.faults import bad_value
 from chat.protocol.operations import AnyOperation, Operation, PromptSend
 
 FRAME_BYTES = 65_536
 
 _decoder = msgspec.json.Decoder(AnyOperation)
-_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 # The id of a frame that cannot be decoded whole, so that the client can still tell which one it was.
 _ID = re.compile(r'"id"\s*:\s*"((?:[^"\\]|\\.){1,64})"')
 
@@ -23,7 +22,7 @@ def decode(text: str, *, prompt_chars: int) -> Operation:
     try:
         operation: Operation = _decoder.decode(text)
     except msgspec.ValidationError as error:
-        _refuse(str(error))
+        raise bad_value(str(error), "this operation") from None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise ChatError("bad_json", "The frame is not JSON. Send one JSON object a frame, as text.") from None
     if "\\u0000" in text:
@@ -75,14 +74,3 @@ def _unescaped(string: str) -> str | None:
 
 class _OnlyId(msgspec.Struct):
     id: str | None = None
-
-
-def _refuse(reason: str) -> NoReturn:
-    match = _PATH.search(reason)
-    field = match[1] if match else None
-    if "missing required field" in reason:
-        field = reason.split("`")[1]
-    elif "Invalid value" in reason and field == "type":
-        raise ChatError("bad_frame", "Unknown `type`: see docs/protocol.md for the operations.", field="type") from None
-    what = reason.split(" - at ")[0]
-    raise ChatError("bad_frame", f"{what}. See docs/protocol.md for this operation.", field=field or None) from None

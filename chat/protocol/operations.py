@@ -86,3 +86,6 @@ AnyOperation = (
     | Ack
     | Ping
 )
+
+# Not for whoever may only read.
+CHANGING = (PromptSend, MessageRegenerate, RunStop, BranchSelect)

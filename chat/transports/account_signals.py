@@ -1,4 +1,4 @@
-"""Tells the sockets of a user that its sign-in may have ended: logout, new password, deactivation, deletion.
+"""Tells the sockets of a user that its sign-in may have ended: logout, new password, deactivation, revoked token.
 
 Only a hint to look at once: the sockets are closed by what the database says, and are checked on a timer anyway.
 """
@@ -10,6 +10,7 @@ from django.contrib.auth.signals import user_logged_out
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
+from chat.models import ApiToken
 from chat.runs import process
 from chat.runs.notices import AccountChanged
 
@@ -21,6 +22,8 @@ def connect() -> None:
     user_logged_out.connect(_logged_out, dispatch_uid="chat.account.logged_out")
     post_save.connect(_saved, sender=user, dispatch_uid="chat.account.saved")
     post_delete.connect(_deleted, sender=user, dispatch_uid="chat.account.deleted")
+    post_delete.connect(_revoked, sender=ApiToken, dispatch_uid="chat.account.revoked")
+    post_save.connect(_revoked, sender=ApiToken, dispatch_uid="chat.account.token_changed")
 
 
 def _logged_out(user: Any, **_: Any) -> None:
@@ -36,6 +39,10 @@ def _saved(instance: Any, created: bool, update_fields: frozenset[str] | None, *
 
 def _deleted(instance: Any, **_: Any) -> None:
     _tell(instance.pk)
+
+
+def _revoked(instance: ApiToken, **_: Any) -> None:
+    _tell(instance.user_id)
 
 
 def _tell(user: int) -> None:

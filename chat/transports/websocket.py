@@ -85,11 +85,11 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         self._now = self.scope.get("extensions", {}).get(SEND_NOW)
         try:
-            key = check_origin(self.scope)
+            credentials = check_origin(self.scope)
             if (offered := self.scope["subprotocols"]) and SUBPROTOCOL not in offered:
                 raise Refused(f"Only the subprotocol {SUBPROTOCOL} is spoken here.")
             self.engine, self.hub = await desk.open_desk()
-            self.visitor = await self.engine.read(identify, key)
+            self.visitor = await self.engine.read(identify, credentials)
         except Refused as refused:
             await self._refuse(refused)
             return
@@ -165,6 +165,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await self._reply(frames.Error.of(error, codec.id_of(text) if text else None))
 
     async def _perform(self, operation: ops.Operation) -> None:
+        if isinstance(operation, ops.CHANGING):
+            self.visitor.check_may_write()
         match operation:
             case ops.Ack(run=run, seq=seq):
                 if relay := self._relays.get(str(run)):
