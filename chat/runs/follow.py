@@ -19,7 +19,7 @@ from chat.protocol.answer import Answer
 from chat.protocol.errors import ChatError
 from chat.protocol.events import TERMINAL, Event
 from chat.protocol.frames import Snapshot
-from chat.runs.owner import Owner
+from chat.runs.owner import Owner, not_found
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,9 @@ class Follower:
             if self._top > self.position:
                 batch = await self._read()
                 if batch and batch[0].seq != self.position + 1:
-                    return await self._skip()
+                    if (state := await self._skip()) is not None:
+                        return state
+                    continue
                 if batch:
                     return self._advance(batch)
             else:
@@ -125,9 +127,13 @@ class Follower:
         self._page = min(log.PAGE, max(1, PAGE_CHARS // max(1, size)))
         return events
 
-    async def _skip(self) -> Snapshot:
-        """The log was trimmed ahead of us."""
-        state = await self._ask(snapshot, self.run)
+    async def _skip(self) -> Snapshot | None:
+        """The log was trimmed ahead of us; None: the run was deleted meanwhile, which ends this."""
+        try:
+            state = await self._ask(snapshot, self.run)
+        except ChatError:
+            self.close()
+            return None
         self.position = state.seq
         return state
 
@@ -197,9 +203,12 @@ def beginning(owner: Owner, run: UUID, after: int) -> Beginning:
 def snapshot(run_id: UUID) -> Snapshot:
     """The run as of its newest event; of an ended run as of the one before the terminal event, which it never swallows.
 
-    An ended run is read from its message, so it can be had after the log was trimmed.
+    An ended run is read from its message, so it can be had after the log was trimmed. Raises ChatError: not_found, for
+    one that was deleted since it was looked up.
     """
-    run = Run.objects.select_related("message").get(id=run_id)
+    run = Run.objects.select_related("message").filter(id=run_id).first()
+    if run is None:
+        raise not_found("run")
     if run.ended is not None:
         message = run.message
         return _snapshot(run, log.span(run_id)[1] - 1, run.attempt, message.parts, message.text)

@@ -206,6 +206,23 @@ async def test_of_a_trimmed_log_come_a_snapshot_and_the_terminal_event(
     assert caught.value.code == "bad_offset"
 
 
+async def test_a_follower_ends_when_its_trimmed_run_is_deleted_under_it(
+    engine: Engine, alice: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = await ask(engine, alice)
+    await wait_ended(engine, alice, accepted.run)
+    follower = await engine.follow(alice, accepted.run)
+    await trim(accepted.run)
+
+    def deleted(run: Any) -> Any:
+        ChatSession.objects.filter(id=accepted.session).delete()
+        return snapshot(run)
+
+    monkeypatch.setattr(follow, "snapshot", deleted)
+    async with asyncio.timeout(5):
+        assert [batch async for batch in follower] == []
+
+
 async def test_a_follower_whose_log_is_trimmed_ahead_of_it_gets_a_snapshot(
     engine: Engine, alice: Owner, provider: ScriptedProvider
 ) -> None:
