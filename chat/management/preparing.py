@@ -1,15 +1,19 @@
 """What `serve` does to the database before it serves: reach it, migrate it, make the first admin."""
 
+import contextlib
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 CONNECT_SECONDS = 5
+# Any number that nobody else locks in this database.
+PREPARING = 0x746F6B656E776972
 
 
 def check_database() -> None:
@@ -34,6 +38,28 @@ def describe(error: DatabaseError) -> str:
         return f"The database file {file} cannot be used: {cause}. Is the folder {file.parent} there and writable?"
     place = f"{parts['HOST'] or 'the local socket'}:{parts['PORT'] or 'default port'}/{parts['NAME']}"
     return f"The database at {place} does not answer: {cause}. Check DATABASE_URL."
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Processes that start together on one database prepare it in turn, and all but the first find it done.
+
+    SQLite's one machine has one process, which has taken its port before.
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [PREPARING])
+    except DatabaseError as error:
+        raise CommandError(describe(error)) from error
+    try:
+        yield
+    finally:
+        # Not by closing, which gives the connection back to the pool with what it holds. A broken one holds nothing.
+        with contextlib.suppress(DatabaseError, InterfaceError), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [PREPARING])
 
 
 def migrate() -> int:

@@ -52,9 +52,11 @@ class Command(BaseCommand):
 
     def prepare(self) -> None:
         preparing.check_database()
-        if applied := preparing.migrate():
+        with preparing.one_at_a_time():
+            applied, admin = preparing.migrate(), preparing.first_admin()
+        if applied:
             self.stdout.write(f"Database: {applied} migrations applied")
-        if admin := preparing.first_admin():
+        if admin:
             name, password = admin
             self.stdout.write(boxed(["First admin, shown only once", "", f"user      {name}", f"password  {password}"]))
         # The servers' threads open their own; this thread's connection would stay open unused.
