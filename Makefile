@@ -15,8 +15,11 @@ dev: ## serve with reload on every change of the code
 	$(DEV) manage.py serve --prepare
 	@exec .venv/bin/python manage.py runserver "$${HOST:-127.0.0.1}:$${PORT:-8000}"
 
-test: ## the whole suite (PYTEST_ARGS="-k resume -x")
-	$(DEV) -m pytest $(PYTEST_ARGS)
+# Two lanes: tests/conftest.py says what runs beside what.
+LANES ?= --numprocesses 2 --dist loadgroup
+
+test: ## the whole suite (PYTEST_ARGS="-k resume -x", LANES= for one test at a time)
+	$(DEV) -m pytest $(LANES) $(PYTEST_ARGS)
 
 lint: ## ruff, its formatter and the import contracts
 	$(DEV) -m ruff check .

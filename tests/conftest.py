@@ -1,6 +1,7 @@
 """Fixtures for every test. The three people: Alice owns, Bob is another user, Charlie is a guest."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,23 @@ from django.core.cache import cache
 from chat.runs.engine import Engine
 from chat.runs.owner import Owner
 from tests.fakes import ScriptedProvider
+
+TESTS = Path(__file__).parent
+# What starts deployments and loads of its own goes one after the other; `make test` runs all else beside it.
+HEAVY = {"bench", "deployment", "faults", "services", "tooling"}
+# Those with limits on latency or cost come last, when nothing runs beside them any more.
+MEASURING = ("faults/test_database_load", "faults/test_load", "faults/test_rolling", "bench/")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    lanes: dict[str, list[pytest.Item]] = {"heavy": [], "measuring": [], "light": []}
+    for item in items:
+        place = item.path.relative_to(TESTS).as_posix()
+        heavy = place.split("/")[0] in HEAVY
+        lanes["measuring" if place.startswith(MEASURING) else "heavy" if heavy else "light"].append(item)
+        if heavy and config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group("heavy"))
+    items[:] = [*lanes["heavy"], *lanes["measuring"], *lanes["light"]]
 
 
 @pytest.fixture(autouse=True)

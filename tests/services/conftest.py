@@ -69,10 +69,11 @@ def upstream() -> Iterator[str]:
         yield base_url
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def deployment(
     database_url: str, redis_url: str, upstream: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
+    """A test that ends a process starts it again."""
     env = {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,

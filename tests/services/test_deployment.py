@@ -96,7 +96,9 @@ async def test_the_runs_of_a_worker_that_ends_go_on_in_the_other(
     survivors = await under_way(deployment, alice, seeds)
     victim = next(worker for worker in deployment.workers if any(f":{worker.pid}:" in each for each in owners(query)))
     await asyncio.to_thread(getattr(victim, how))
-    await until(lambda: all(each and f":{victim.pid}:" not in each for each in owners(query)), TAKE_OVER_S)
+    gone = f":{victim.pid}:"
+    await until(lambda: all(each and gone not in each for each in owners(query)), TAKE_OVER_S)
+    await asyncio.to_thread(victim.start)
     for seed, survivor in zip(seeds, survivors, strict=True):
         assert survivor.reading is not None
         view = await survivor.reading
