@@ -3,6 +3,12 @@ FROM python:3.11.16-slim-bookworm AS packages
 COPY requirements.txt constraints.txt ./
 RUN python -m venv /venv \
  && /venv/bin/pip install --no-cache-dir --disable-pip-version-check -r requirements.txt -c constraints.txt
+# What the page loads from npm, by an npm that stays behind.
+COPY package.json package-lock.json .npmrc /page/
+COPY scripts/front_end.py /page/scripts/
+RUN python -m venv /npm \
+ && /npm/bin/python /page/scripts/front_end.py \
+ && test -f /page/node_modules/.installed
 
 FROM python:3.11.16-slim-bookworm
 # /data is for the embedded default: with DATABASE_URL and SECRET_KEY given, nothing is kept there.
@@ -10,6 +16,7 @@ RUN groupadd --system --gid 10001 tokenwire \
  && useradd --system --uid 10001 --gid tokenwire --home-dir /app --no-create-home --shell /usr/sbin/nologin tokenwire \
  && install --directory --owner tokenwire --group tokenwire /data
 COPY --from=packages /venv /venv
+COPY --from=packages /page/node_modules /app/node_modules
 WORKDIR /app
 # What .dockerignore lets in. It stays root's: the process can read its code, not change it.
 COPY . .

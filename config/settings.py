@@ -178,7 +178,22 @@ if TRUST_PROXY:
 
 # Files, language, logs ------------------------------------------------------------------------------------------------
 STATIC_URL = "static/"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+# What the page's import map names of package.json (templates/chat/_importmap.html): prefix and folder.
+FRONT_END = {
+    "dompurify": "dompurify/dist",
+    "highlight": "@highlightjs/cdn-assets/es",
+    "katex": "katex/dist",
+    "marked": "marked/lib",
+}
+STATICFILES_DIRS = [
+    BASE_DIR / "static",
+    # Without them, where npm could not be had, the page shows answers as plain text.
+    *(
+        (f"vendor/{name}", folder)
+        for name, each in FRONT_END.items()
+        if (folder := BASE_DIR / "node_modules" / each).is_dir()
+    ),
+]
 # Served from the source folders: no collectstatic step between a clone and the first page.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 0 if DEBUG else 60

@@ -119,6 +119,8 @@ def bootstrap(root: Path, kind: str, version: tuple[int, ...]) -> None:
     ensure_venv(root, version)
     if not is_installed(root, kind, version):
         install(root, kind, version)
+    # With the Python of .venv, whose folder is where an npm of our own would be.
+    subprocess.run([str(venv_python(root)), str(root / "scripts" / "front_end.py")], check=False)
 
 
 def main(arguments: list[str], root: Path = ROOT) -> int:

@@ -96,8 +96,9 @@ class Person:
 
     @property
     def text(self) -> str:
-        """Of the last answer, without its reasoning."""
-        return "".join(self.answers.last.locator("[data-part=text]").all_text_contents())
+        """Of the last answer, without its reasoning: what is shown, as the model wrote it."""
+        parts = self.answers.last.locator("[data-part=text]")
+        return str(parts.evaluate_all("all => all.map(each => each.source ?? each.textContent).join('')"))
 
     def is_live(self) -> "Person":
         return self.sees_connection("live")
@@ -110,7 +111,8 @@ class Person:
         self.page.wait_for_function(
             """characters => {
                 const all = document.querySelectorAll("[data-role=assistant]");
-                return (all[all.length - 1]?.querySelector("[data-part=text]")?.textContent.length ?? 0) >= characters;
+                const part = all[all.length - 1]?.querySelector("[data-part=text]");
+                return (part?.source ?? part?.textContent ?? "").length >= characters;
             }""",
             arg=characters,
         )

@@ -8,6 +8,10 @@ from tests.web.payloads import PAYLOADS
 
 pytestmark = pytest.mark.browser
 
+# What an answer's elements may carry; those of KaTeX are its own.
+ALLOWED_ATTRIBUTES = {"align", "class", "data-language", "data-math", "href", "start", "title"} | {
+    "aria-pressed", "data-code", "rel", "tabindex", "target", "type",
+}  # fmt: skip
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 
 
@@ -94,12 +98,22 @@ def test_hostile_answers_are_inert(alice: Person, kind: str) -> None:
                 }
                 view.update({ ...message, status: "failed", error: { message: text }, parts: [{ type: kind, text }] });
                 const found = (selector) => view.element.querySelector(selector).textContent;
-                shown.push([found("[data-text]"), found(".message__note span"), found(".message__model")]);
+                const part = view.element.querySelector("[data-text]");
+                shown.push([part.source ?? part.textContent, found(".message__note span"), found(".message__model")]);
             }
             return shown;
         }""",
         [PAYLOADS, kind],
     )
     assert shown == [[payload] * 3 for payload in PAYLOADS]
+    alice.page.wait_for_load_state("networkidle")
     assert alice.page.evaluate("window.hacked") is None
-    expect(alice.page.locator("img, iframe, main style, main script, math, base")).to_have_count(0)
+    unwanted = "img, iframe, base, main style, main script, .message form, .message input"
+    expect(alice.page.locator(unwanted)).to_have_count(0)
+    links = alice.page.locator(".message a").evaluate_all("all => all.map(each => each.getAttribute('href'))")
+    assert all(link.startswith(("https://", "http://", "mailto:")) for link in links), links
+    attributes = alice.page.locator(".markdown *:not(.katex *)").evaluate_all(
+        "all => [...new Set(all.flatMap(each => each.getAttributeNames()))]"
+    )
+    assert set(attributes) <= ALLOWED_ATTRIBUTES, attributes
+    assert alice.strangers == []

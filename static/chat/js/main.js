@@ -128,6 +128,23 @@ document.querySelector(".thread").addEventListener("click", (event) => {
   if (message) ACTIONS[button.dataset.action](message, button);
 });
 
+const CODE_ACTIONS = {
+  copy: async (code, button) => {
+    await navigator.clipboard.writeText(code.textContent);
+    button.dataset.done = "true";
+    setTimeout(() => delete button.dataset.done, 1500);
+  },
+  wrap: (code, button) => {
+    const wraps = code.closest(".code").classList.toggle("code--wrap");
+    button.setAttribute("aria-pressed", wraps);
+  },
+};
+
+document.querySelector(".thread").addEventListener("click", (event) => {
+  const button = event.target.closest("[data-code]");
+  if (button) CODE_ACTIONS[button.dataset.code](button.closest(".code").querySelector("code"), button);
+});
+
 document.querySelector(".earlier").addEventListener("click", (event) => {
   if (!connection.live) return;
   event.preventDefault();

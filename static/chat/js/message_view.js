@@ -1,6 +1,9 @@
 // One <article> of the thread. Markup comes from the <template>s that Django renders messages with; text is only ever
 // set as text.
 
+// Without the packages from npm an answer is shown as plain text.
+const { MarkdownView } = await import("chat/markdown/view").catch(() => ({}));
+
 const clone = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
 
 export class MessageView {
@@ -8,6 +11,7 @@ export class MessageView {
   #note;
   #retry;
   #shown = null;
+  #drawn = new WeakMap(); // text parts of answers: element → MarkdownView
 
   constructor(element = clone("message-template")) {
     this.element = element;
@@ -23,7 +27,7 @@ export class MessageView {
     dataset.role = message.role;
     dataset.status = message.status;
     dataset.run = message.run ?? "";
-    this.#showParts(message.parts);
+    this.#showParts(message);
     this.#showNote(message);
     this.#showSiblings(message);
     this.element.querySelector(".message__author").textContent = message.role === "user" ? "You" : "Assistant";
@@ -44,7 +48,7 @@ export class MessageView {
     return { id: message, role, status, run, parts, error, model, siblings: [] };
   }
 
-  #showParts(parts) {
+  #showParts({ parts, role, status }) {
     while (this.#parts.childElementCount > parts.length) this.#parts.lastElementChild.remove();
     parts.forEach((part, index) => {
       let element = this.#parts.children[index];
@@ -56,8 +60,14 @@ export class MessageView {
         else this.#parts.append(fresh);
         element = fresh;
       }
-      showText(element.querySelector("[data-text]") ?? element, part.text ?? "");
+      if (part.type === "text" && role === "assistant" && MarkdownView) this.#draw(element, part.text, status !== "streaming");
+      else showText(element.querySelector("[data-text]") ?? element, part.text ?? "");
     });
+  }
+
+  #draw(element, text, ended) {
+    if (!this.#drawn.has(element)) this.#drawn.set(element, new MarkdownView(element));
+    this.#drawn.get(element).update(text, ended);
   }
 
   #showNote({ status, error, attempt }) {
