@@ -15,13 +15,16 @@ from typing import Any, NoReturn
 
 import uvicorn
 from autobahn.exception import Disconnected
+from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.server import Server as DaphneServer  # installs the asyncio reactor: stays above twisted's own import
 from daphne.ws_protocol import WebSocketProtocol
 from django.core.management.base import CommandError
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from chat.management.uvicorn_http import UvicornHttp
 from chat.management.uvicorn_socket import UvicornSocket
+from chat.transports import desk
 
 MAX_FRAME_BYTES = 1024 * 1024
 # Daphne has no back-pressure: a client that asks for large frames and reads none of them would fill the memory.
@@ -110,6 +113,21 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc]
             self.maxMessagePayloadSize = most
 
 
+class DaphneRequest(WebRequest):  # type: ignore[misc]
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        if message.get("more_body") and self.channel is not None and _unsent(self.channel.transport) > MAX_UNREAD_BYTES:
+            self.channel.transport.abortConnection()  # which the application is told of
+        else:
+            super().handle_reply(message)
+
+
+class DaphneHttp(HTTPFactory):  # type: ignore[misc]
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = DaphneRequest
+        return protocol
+
+
 def _unsent(transport: Any) -> int:
     """Bytes that Twisted holds for a client that does not read. It has no public word for it."""
     return len(transport.dataBuffer) - int(transport.offset) + int(transport._tempDataLen)
@@ -142,7 +160,7 @@ def finish_tasks(loop: asyncio.AbstractEventLoop) -> None:
 def run_daphne(listener: socket.socket, application: Application) -> None:
     def adopt() -> None:
         server.ws_factory.protocol = DaphneSocket
-        reactor.adoptStreamPort(listener.fileno(), listener.family, server.http_factory)
+        reactor.adoptStreamPort(listener.fileno(), listener.family, DaphneHttp(server))
 
     server = Daphne(
         application=application,
@@ -161,11 +179,18 @@ def run_daphne(listener: socket.socket, application: Application) -> None:
     finish_tasks(asyncio.get_event_loop())
 
 
+class Uvicorn(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # First of all: it waits for open connections, and tells the application only then.
+        desk.end_streams()
+        await super().shutdown(sockets)
+
+
 def run_uvicorn(listener: socket.socket, application: Application) -> None:
     config = uvicorn.Config(
         application,
         loop="uvloop",
-        http="httptools",
+        http=UvicornHttp,
         ws=UvicornSocket,
         ws_max_size=MAX_FRAME_BYTES,
         ws_per_message_deflate=False,
@@ -180,7 +205,7 @@ def run_uvicorn(listener: socket.socket, application: Application) -> None:
         server_header=False,
     )
     # Once drained, uvicorn raises the signal again for the handler that was there before: ours, a KeyboardInterrupt.
-    uvicorn.Server(config).run(sockets=[listener])
+    Uvicorn(config).run(sockets=[listener])
 
 
 SERVERS: dict[str, Callable[[socket.socket, Application], None]] = {"daphne": run_daphne, "uvicorn": run_uvicorn}
