@@ -31,6 +31,7 @@ async def text(request: HttpRequest, at: Desk, visitor: Visitor) -> HttpResponse
 
 
 async def _content(following: Stream) -> AsyncIterator[bytes]:
+    yield b""  # daphne sends its headers with the first piece, however long that takes to come
     over = False
     async for batch in following.batches():
         if isinstance(batch, list):
