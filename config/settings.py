@@ -1,6 +1,7 @@
 """Every setting, from the environment or `.env` (the list with defaults: .env.example)."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from config import environment as e
 
@@ -178,7 +179,10 @@ if TRUST_PROXY:
 
 # Files, language, logs ------------------------------------------------------------------------------------------------
 STATIC_URL = "static/"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS: list[Path | tuple[str, Path]] = [BASE_DIR / "static"]
+if DEBUG:
+    # The page among them may only be asked for from here: GET /api/stream answers no other server's pages.
+    STATICFILES_DIRS.append(("examples", BASE_DIR / "examples"))
 # Served from the source folders: no collectstatic step between a clone and the first page.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 0 if DEBUG else 60

@@ -38,6 +38,10 @@ class StreamView(RunView):
 
     last_id = ""
 
+    @property
+    def over(self) -> bool:
+        return self.ended is not None
+
     def hear(self, event: Sent) -> None:
         if event.run != self.run:
             raise Violation(f"an event of {event.run}")

@@ -96,14 +96,13 @@ async def test_streams_end_at_once_and_go_on_after_the_restart(kind: str, tmp_pa
             async with asyncio.timeout(1):
                 _, _, last_line = await asyncio.gather(answer.follow(view), quiet.follow(other), text.text())
             assert text.headers["x-run"] in last_line
-        assert view.ended is None
+        assert not view.over
         await until(lambda: not server.running(), STOP_S / 2)
         assert server.exit_code() == 0
         await asyncio.to_thread(server.start)
         async with Answer.ask(server.port, "GET", "/api/stream", **alice, Last_Event_ID=view.last_id) as answer:
             await answer.follow(view)
-        assert view.ended is not None
-        assert (view.text, view.restarts) == (story.text, 1)
+        assert (view.over, view.text, view.restarts) == (True, story.text, 1)
         assert "Traceback" not in server.log_text(), server.log_text()[-4000:]
 
 

@@ -224,7 +224,7 @@ async def test_what_belongs_to_others_is_not_there(
     answers = set()
     for who in (give_token(stored, "bob").headers, {"Cookie": people.dora.cookie}, {}):
         for id_ in (run, str(uuid4()), "none", "0"):
-            asked = [("GET", f"/api/runs/{id_}/events", {})]
+            asked: list[tuple[str, str, dict[str, str]]] = [("GET", f"/api/runs/{id_}/events", {})]
             if len(id_) == len(run):
                 last = {"Last_Event_ID": sent[3].id.replace(run, id_)}
                 asked += [("GET", f"/api/runs/{id_}/events", last), ("GET", "/api/stream", {**last, **PAGE})]

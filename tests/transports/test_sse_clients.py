@@ -141,13 +141,12 @@ async def test_who_hops_between_transports_has_the_same_text(server: ServerProce
 
 
 async def hop(server: ServerProcess, who: Who, view: StreamView, chance: random.Random) -> None:
-    while view.ended is None:
+    while not view.over:
         goal = view.seq + chance.randint(1, 40)
         if chance.random() < 0.5:
             async with Client.connect(server.ws, **who) as client:
                 await client.follow(view)
-                while view.ended is None and view.seq < goal:
-                    await client.read()
+                await read_on(client, view, goal)
         else:
             path, last = f"/api/runs/{view.run}/events?after={view.seq}", {}
             if chance.random() < 0.5:
@@ -155,3 +154,8 @@ async def hop(server: ServerProcess, who: Who, view: StreamView, chance: random.
             page = {"Cookie": who["cookie"], "Sec_Fetch_Site": "same-origin"}
             async with Answer.ask(server.port, "GET", path, **page, **last) as answer:
                 await answer.follow(view, until=goal)
+
+
+async def read_on(client: Client, view: StreamView, goal: int) -> None:
+    while not view.over and view.seq < goal:
+        await client.read()

@@ -26,9 +26,7 @@ async def test_it_works(server: ServerProcess, alice: dict[str, str], stored: St
     assert len(chunks) > 10
     text = b"".join(chunks).decode()
     assert text == story.text == stored.message_text(answer.headers["x-run"])
-    assert stored.value(
-        "SELECT count(*) FROM chat_chatsession WHERE id = ?", answer.headers["x-session"].replace("-", "")
-    )
+    assert stored.rows("SELECT id FROM chat_chatsession WHERE id = ?", key(answer.headers["x-session"]))
 
 
 async def test_a_failure_is_told_in_a_last_line(server: ServerProcess, alice: dict[str, str]) -> None:
