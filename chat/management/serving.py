@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 
 import uvicorn
 from autobahn.exception import Disconnected
-from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.server import Server as DaphneServer  # installs the asyncio reactor: stays above twisted's own import
 from daphne.ws_protocol import WebSocketProtocol
 from django.core.management.base import CommandError
@@ -29,6 +28,9 @@ from chat.transports import desk
 MAX_FRAME_BYTES = 1024 * 1024
 # Daphne has no back-pressure: a client that asks for large frames and reads none of them would fill the memory.
 MAX_UNREAD_BYTES = 16 * 1024 * 1024
+# A stream can wait: that much of it is sent ahead of who reads slowly, and so often it is looked again.
+UNREAD_STREAM_BYTES = 256 * 1024
+UNREAD_PAUSE_SECONDS = 0.02
 PING_SECONDS = 20
 # Longer than a slow answer needs to reach its next stored chunk, shorter than what process managers wait for.
 GRACE_SECONDS = 10
@@ -113,27 +115,23 @@ class DaphneSocket(WebSocketProtocol):  # type: ignore[misc]
             self.maxMessagePayloadSize = most
 
 
-class DaphneRequest(WebRequest):  # type: ignore[misc]
-    def handle_reply(self, message: dict[str, Any]) -> None:
-        if message.get("more_body") and self.channel is not None and _unsent(self.channel.transport) > MAX_UNREAD_BYTES:
-            self.channel.transport.abortConnection()  # which the application is told of
-        else:
-            super().handle_reply(message)
-
-
-class DaphneHttp(HTTPFactory):  # type: ignore[misc]
-    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
-        protocol = super().buildProtocol(addr)
-        protocol.requestFactory = DaphneRequest
-        return protocol
-
-
 def _unsent(transport: Any) -> int:
     """Bytes that Twisted holds for a client that does not read. It has no public word for it."""
     return len(transport.dataBuffer) - int(transport.offset) + int(transport._tempDataLen)
 
 
+def _unsent_of(request: Any) -> int:
+    """Of a request's connection; 0 once that is lost."""
+    return _unsent(request.channel.transport) if request.channel is not None else 0
+
+
 class Daphne(DaphneServer):  # type: ignore[misc]
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """Daphne's own takes all of a stream for a client that reads nothing."""
+        while message.get("more_body") and _unsent_of(protocol) > UNREAD_STREAM_BYTES:  # noqa: ASYNC110
+            await asyncio.sleep(UNREAD_PAUSE_SECONDS)
+        await super().handle_reply(protocol, message)
+
     def kill_all_applications(self) -> "Deferred[list[Any]]":
         """Cancels what still runs.
 
@@ -160,7 +158,7 @@ def finish_tasks(loop: asyncio.AbstractEventLoop) -> None:
 def run_daphne(listener: socket.socket, application: Application) -> None:
     def adopt() -> None:
         server.ws_factory.protocol = DaphneSocket
-        reactor.adoptStreamPort(listener.fileno(), listener.family, DaphneHttp(server))
+        reactor.adoptStreamPort(listener.fileno(), listener.family, server.http_factory)
 
     server = Daphne(
         application=application,

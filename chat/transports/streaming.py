@@ -39,6 +39,8 @@ class Stream:
         self._loop = asyncio.get_running_loop()
         self._last = 0.0
         self._beat: asyncio.TimerHandle | None = None
+        self._response: Callable[[], StreamingHttpResponse | None] = lambda: None
+        self._sink: Callable[[Event], bool] | None = None
         if hub.stopping:
             self._follower.close()
         hub.join(self)
@@ -59,6 +61,8 @@ class Stream:
         """
         self._last = self._loop.time()
         self._beat = self._loop.call_later(HEARTBEAT_SECONDS, self._look)
+        if (response := self._response()) is not None and "Content-Encoding" not in response:
+            self._follower.sink = self._sink  # no middleware compresses what it would write past it
         try:
             async for batch in self._follower:
                 self._last = self._loop.time()
@@ -91,12 +95,13 @@ class Stream:
                 self.position = event.seq
             return taken
 
-        self._follower.sink = sink
+        self._sink = sink
 
     def respond(self, content: AsyncIterator[bytes], content_type: str) -> StreamingHttpResponse:
         response = StreamingHttpResponse(content, content_type=content_type)
         response["Cache-Control"] = "no-cache, no-store, no-transform"
         response["X-Accel-Buffering"] = "no"
+        self._response = weakref.ref(response)
         # A client that leaves before the first byte has Django cancel the content unstarted, or drop the response
         # unclosed while a middleware has it. Either way, and in whatever thread, the response goes.
         weakref.finalize(response, self._close_soon).atexit = False

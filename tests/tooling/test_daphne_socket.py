@@ -1,10 +1,19 @@
+import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from autobahn.exception import Disconnected
+from daphne.server import Server
 from twisted.internet.abstract import FileDescriptor
 
-from chat.management.serving import MAX_UNREAD_BYTES, DaphneRequest, DaphneSocket
+from chat.management.serving import (
+    MAX_UNREAD_BYTES,
+    UNREAD_PAUSE_SECONDS,
+    UNREAD_STREAM_BYTES,
+    Daphne,
+    DaphneSocket,
+)
 
 
 class Unread(FileDescriptor):
@@ -29,15 +38,23 @@ def test_a_client_that_reads_nothing_of_many_large_frames_is_dropped() -> None:
     assert socket.transport.aborted
 
 
-def test_a_client_that_reads_nothing_of_a_stream_is_dropped() -> None:
-    answer = DaphneRequest.__new__(DaphneRequest)
-    answer.finished, answer._response_started, answer._disconnected = False, True, True  # the last: nothing is written
-    answer.channel = SimpleNamespace(transport=Unread())
-    answer.client_addr = None
-    piece = {"type": "http.response.body", "body": b"data: x\n\n", "more_body": True}
-    answer.channel.transport.write(b"x" * MAX_UNREAD_BYTES)
-    answer.handle_reply(piece)
-    assert not answer.channel.transport.aborted
-    answer.channel.transport.write(b"x")
-    answer.handle_reply(piece)
-    assert answer.channel.transport.aborted
+async def test_a_stream_waits_for_a_client_that_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def handle_reply(self: Any, protocol: Any, message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    monkeypatch.setattr(Server, "handle_reply", handle_reply)
+    server, transport = Daphne.__new__(Daphne), Unread()
+    request = SimpleNamespace(channel=SimpleNamespace(transport=transport))
+    piece = {"type": "http.response.body", "body": b"x", "more_body": True}
+    transport.write(b"x" * UNREAD_STREAM_BYTES)
+    await server.handle_reply(request, piece)
+    transport.write(b"x")
+    waiting = asyncio.create_task(server.handle_reply(request, piece))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(waiting), 3 * UNREAD_PAUSE_SECONDS)
+    assert sent == [piece]
+    request.channel = None  # it leaves
+    await waiting
+    assert sent == [piece, piece]

@@ -3,9 +3,11 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from django.http import HttpRequest
 
 from chat.protocol.operations import PromptSend
 from chat.runs.engine import Engine
@@ -14,7 +16,7 @@ from chat.transports import streaming
 from chat.transports.access import Visitor
 from chat.transports.desk import Desk
 from chat.transports.hub import Hub
-from chat.transports.streaming import Stream, open_stream
+from chat.transports.streaming import WRITE_NOW, Stream, open_stream
 from tests.fakes import ScriptedProvider
 
 
@@ -86,6 +88,35 @@ async def test_a_response_that_nobody_began_to_read_leaves_nothing(desk: Desk, v
     gc.collect()
     await asyncio.sleep(0)
     assert nothing_is_left(desk, visitor)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_live_events_are_written_at_once_unless_a_middleware_changes_them(
+    desk: Desk, visitor: Visitor, provider: ScriptedProvider, compressed: bool
+) -> None:
+    written: list[bytes] = []
+
+    def write(data: bytes) -> bool:
+        written.append(data)
+        return True
+
+    request: Any = HttpRequest()
+    request.scope = {"extensions": {WRITE_NOW: write}}
+    provider.script = [step for number in range(5) for step in (0.02, f"{number}")]
+    stream = await begun(desk, visitor)
+    stream.push(request, lambda event: event.data.encode())
+
+    async def content() -> AsyncIterator[bytes]:
+        async for batch in stream.batches():
+            assert isinstance(batch, list)
+            yield b"".join(event.data.encode() for event in batch)
+
+    response = stream.respond(content(), "text/plain")
+    if compressed:
+        response["Content-Encoding"] = "gzip"
+    read = [piece async for piece in aiter(response)]
+    assert bool(written) != compressed
+    assert sum(piece.count(b'"part":0') for piece in written + read) == 5
 
 
 async def test_a_server_that_stops_ends_streams_at_once(
