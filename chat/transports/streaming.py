@@ -82,7 +82,8 @@ class Stream:
     def push(self, request: HttpRequest, encode: Callable[[Event], bytes]) -> None:
         """Have a live event written from within the bus's call, where the server can: waking tasks costs more.
 
-        `encode` has to give what the content that `respond` is given would yield for this one event.
+        `encode` has to give what the content that `respond` is given would yield for this one event, and to remember
+        nothing: what could not be written at once comes by `batches` again.
         """
         write = getattr(request, "scope", {}).get("extensions", {}).get(WRITE_NOW)
         if write is None:
