@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
@@ -125,6 +125,14 @@ def same_origin(request: HttpRequest) -> bool:
         return site == "same-origin"
     sender = request.headers.get("Origin") or request.headers.get("Referer") or ""
     return "/".join(sender.split("/")[:3]).lower() in settings.ALLOWED_ORIGINS
+
+
+def query_of(request: HttpRequest) -> dict[str, str]:
+    """The last value of each field. Raises ChatError: bad_frame."""
+    try:
+        return request.GET.dict()
+    except TooManyFieldsSent:
+        raise ChatError("bad_frame", "The query has too many fields.") from None
 
 
 def decode_body(request: HttpRequest, kind: type[Body]) -> Body:

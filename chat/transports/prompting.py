@@ -16,7 +16,7 @@ from chat.runs import start
 from chat.runs.start import Accepted
 from chat.transports.access import Visitor
 from chat.transports.desk import Desk
-from chat.transports.http import decode_body
+from chat.transports.http import decode_body, query_of
 from chat.transports.streaming import Stream, check_room, open_stream
 
 
@@ -52,7 +52,7 @@ def asked_by(request: HttpRequest) -> PromptSend:
 
 def _of_query(request: HttpRequest) -> Query:
     try:
-        return msgspec.convert(request.GET.dict(), Query, strict=False)
+        return msgspec.convert(query_of(request), Query, strict=False)
     except msgspec.ValidationError as error:
         raise bad_value(str(error), "this call") from None
 

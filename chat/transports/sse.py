@@ -13,7 +13,7 @@ from chat.protocol import sse
 from chat.protocol.errors import RETRY_AFTER_SECONDS, ChatError
 from chat.transports.access import Visitor
 from chat.transports.desk import Desk
-from chat.transports.http import View, endpoint
+from chat.transports.http import View, endpoint, query_of
 from chat.transports.prompting import answer, asked_by, join, run_id
 from chat.transports.streaming import Stream, open_stream
 
@@ -64,7 +64,7 @@ async def events(request: HttpRequest, at: Desk, visitor: Visitor, run: str) -> 
         if known != wanted:
             raise ChatError("bad_frame", "Last-Event-ID is of another run.", field="Last-Event-ID")
     else:
-        after = _after(request.GET.get("after", "0"))
+        after = _after(query_of(request).get("after", "0"))
     return await _follow(request, at, visitor, wanted, after)
 
 

@@ -310,6 +310,8 @@ async def test_a_wrong_query_or_place_is_told(server: ServerProcess, alice: dict
         ("/api/stream", "", "bad_frame", "prompt"),
         ("/api/stream?prompt=", "", "bad_frame", "prompt"),
         ("/api/stream?prompt=Hello&session=x", "", "bad_frame", "session"),
+        ("/api/stream?prompt=a%00b", "", "bad_frame", "prompt"),
+        (f"/api/stream?prompt=Hello{'&a=b' * 2000}", "", "bad_frame", None),
         ("/api/stream?prompt=Hello", "x", "bad_frame", "Last-Event-ID"),
         ("/api/stream?prompt=Hello", f"{run}:-1", "bad_frame", "Last-Event-ID"),
         ("/api/stream?prompt=Hello", f"{run}:2147483648", "bad_frame", "Last-Event-ID"),
