@@ -1,6 +1,7 @@
 """Every setting, from the environment or `.env` (the list with defaults: .env.example)."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from config import environment as e
 
@@ -185,15 +186,16 @@ FRONT_END = {
     "katex": "katex/dist",
     "marked": "marked/lib",
 }
-STATICFILES_DIRS = [
-    BASE_DIR / "static",
-    # Without them, where npm could not be had, the page shows answers as plain text.
-    *(
-        (f"vendor/{name}", folder)
-        for name, each in FRONT_END.items()
-        if (folder := BASE_DIR / "node_modules" / each).is_dir()
-    ),
+STATICFILES_DIRS: list[Path | tuple[str, Path]] = [BASE_DIR / "static"]
+# Without them, where npm could not be had, the page shows answers as plain text.
+STATICFILES_DIRS += [
+    (f"vendor/{name}", folder)
+    for name, each in FRONT_END.items()
+    if (folder := BASE_DIR / "node_modules" / each).is_dir()
 ]
+if DEBUG:
+    # The page among them may only be asked for from here: GET /api/stream answers no other server's pages.
+    STATICFILES_DIRS.append(("examples", BASE_DIR / "examples"))
 # Served from the source folders: no collectstatic step between a clone and the first page.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 0 if DEBUG else 60

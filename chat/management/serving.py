@@ -21,11 +21,16 @@ from django.core.management.base import CommandError
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from chat.management.uvicorn_http import UvicornHttp
 from chat.management.uvicorn_socket import UvicornSocket
+from chat.transports import desk
 
 MAX_FRAME_BYTES = 1024 * 1024
 # Daphne has no back-pressure: a client that asks for large frames and reads none of them would fill the memory.
 MAX_UNREAD_BYTES = 16 * 1024 * 1024
+# A stream can wait: that much of it is sent ahead of who reads slowly, and so often it is looked again.
+UNREAD_STREAM_BYTES = 256 * 1024
+UNREAD_PAUSE_SECONDS = 0.02
 PING_SECONDS = 20
 # Longer than a slow answer needs to reach its next stored chunk, shorter than what process managers wait for.
 GRACE_SECONDS = 10
@@ -115,7 +120,18 @@ def _unsent(transport: Any) -> int:
     return len(transport.dataBuffer) - int(transport.offset) + int(transport._tempDataLen)
 
 
+def _unsent_of(request: Any) -> int:
+    """Of a request's connection; 0 once that is lost."""
+    return _unsent(request.channel.transport) if request.channel is not None else 0
+
+
 class Daphne(DaphneServer):  # type: ignore[misc]
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """Daphne's own takes all of a stream for a client that reads nothing."""
+        while message.get("more_body") and _unsent_of(protocol) > UNREAD_STREAM_BYTES:  # noqa: ASYNC110
+            await asyncio.sleep(UNREAD_PAUSE_SECONDS)
+        await super().handle_reply(protocol, message)
+
     def kill_all_applications(self) -> "Deferred[list[Any]]":
         """Cancels what still runs.
 
@@ -161,11 +177,18 @@ def run_daphne(listener: socket.socket, application: Application) -> None:
     finish_tasks(asyncio.get_event_loop())
 
 
+class Uvicorn(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # First of all: it waits for open connections, and tells the application only then.
+        desk.end_streams()
+        await super().shutdown(sockets)
+
+
 def run_uvicorn(listener: socket.socket, application: Application) -> None:
     config = uvicorn.Config(
         application,
         loop="uvloop",
-        http="httptools",
+        http=UvicornHttp,
         ws=UvicornSocket,
         ws_max_size=MAX_FRAME_BYTES,
         ws_per_message_deflate=False,
@@ -180,7 +203,7 @@ def run_uvicorn(listener: socket.socket, application: Application) -> None:
         server_header=False,
     )
     # Once drained, uvicorn raises the signal again for the handler that was there before: ours, a KeyboardInterrupt.
-    uvicorn.Server(config).run(sockets=[listener])
+    Uvicorn(config).run(sockets=[listener])
 
 
 SERVERS: dict[str, Callable[[socket.socket, Application], None]] = {"daphne": run_daphne, "uvicorn": run_uvicorn}

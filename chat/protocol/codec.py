@@ -26,22 +26,24 @@ def decode(text: str, *, prompt_chars: int) -> Operation:
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise ChatError("bad_json", "The frame is not JSON. Send one JSON object a frame, as text.") from None
     if "\\u0000" in text:
-        _refuse_nul(operation)
+        refuse_nul(operation)
     if isinstance(operation, PromptSend):
         check_prompt(operation.text, prompt_chars)
     return operation
 
 
-def check_prompt(text: str, most: int) -> None:
+def check_prompt(text: str, most: int, field: str = "text") -> None:
+    """Raises ChatError: too_large or bad_frame. `field`: what the client calls it."""
     if not text.strip():
-        raise ChatError("bad_frame", "The prompt is empty. Write something in `text`.", field="text")
+        raise ChatError("bad_frame", f"The prompt is empty. Write something in `{field}`.", field=field)
     if len(text) > most:
         raise ChatError("too_large", f"A prompt may hold at most {most:,} characters, this one has {len(text):,}.")
     if "\0" in text:
-        raise ChatError("bad_frame", "The prompt holds a NUL character, which cannot be stored.", field="text")
+        raise ChatError("bad_frame", "The prompt holds a NUL character, which cannot be stored.", field=field)
 
 
-def _refuse_nul(operation: Operation) -> None:
+def refuse_nul(operation: Operation) -> None:
+    """Raises ChatError: bad_frame, if a field beside the prompt holds what no database stores."""
     options = getattr(operation, "options", None)
     given = {
         "id": operation.id,

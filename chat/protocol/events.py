@@ -11,6 +11,8 @@ import msgspec
 from msgspec import Struct
 
 MERGED_CHARS = 16_384
+# JSON has no end of numbers; the log's seq ends where SQLite's and Postgres' integers do.
+MOST_SEQ = 2**31 - 1
 TERMINAL = frozenset({"run.completed", "run.stopped", "run.failed"})
 DELTAS = frozenset({"text.delta", "reasoning.delta"})
 
@@ -21,6 +23,11 @@ class Event(Struct, frozen=True, gc=False):
     seq: int
     type: str
     data: str
+
+    @property
+    def ends(self) -> bool:
+        """It is the run's terminal event."""
+        return self.type in TERMINAL
 
 
 class RunStarted(Struct, frozen=True):
@@ -112,10 +119,14 @@ def frames(run: str, events: Sequence[Event]) -> Iterator[tuple[int, str]]:
         yield events[0].seq, frame(run, events[0])
         return
     for span in merge(events):
-        lead = f'{{"type":"{span.type}","run":"{run}",'
-        if span.first != span.seq:
-            lead += f'"from":{span.first},'
-        yield span.seq, f'{lead}"seq":{span.seq},{span.data[1:]}'
+        yield span.seq, span_frame(run, span)
+
+
+def span_frame(run: str, span: Span) -> str:
+    lead = f'{{"type":"{span.type}","run":"{run}",'
+    if span.first != span.seq:
+        lead += f'"from":{span.first},'
+    return f'{lead}"seq":{span.seq},{span.data[1:]}'
 
 
 def merge(events: Iterable[Event]) -> Iterator[Span]:

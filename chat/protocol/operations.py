@@ -6,8 +6,9 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-# JSON has no end of numbers; the log's seq ends where SQLite's and Postgres' integers do.
-Seq = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+from chat.protocol.events import MOST_SEQ
+
+Seq = Annotated[int, Meta(ge=0, le=MOST_SEQ)]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 
 

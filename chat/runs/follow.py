@@ -44,7 +44,8 @@ class Beginning(NamedTuple):
 class Follower:
     """Iterate over it: lists of events, and a Snapshot where the log was trimmed; ends after the terminal event.
 
-    Close it (`close`) when you stop before that. Used on one event loop, by one reader.
+    Close it (`close`) when you stop before that. Used on one event loop, by one reader. `nudge` has a reader that waits
+    be given an empty list.
 
     `sink`: given the next event while the reader waits for it, it may take it (True) and spare the reader its turn.
     """
@@ -62,7 +63,7 @@ class Follower:
         self._reading = True
         self._page = FIRST_PAGE
         self._done = False
-        self._wake: asyncio.Future[None] | None = None
+        self._wake: asyncio.Future[bool] | None = None  # True: nudged
         bus.subscribe(self.key, self)
 
     async def begin(self, beginning: Callable[[], Beginning]) -> "Follower":
@@ -84,11 +85,22 @@ class Follower:
         self._reading = False
         return self
 
+    @property
+    def done(self) -> bool:
+        """Nothing more comes: it gave the terminal event, or began behind it, or is closed."""
+        return self._done
+
     def close(self) -> None:
         self._done = True
         self._bus.unsubscribe(self.key, self)
+        self._rouse(nudged=False)
+
+    def nudge(self) -> None:
+        self._rouse(nudged=True)
+
+    def _rouse(self, *, nudged: bool) -> None:
         if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+            self._wake.set_result(nudged)
 
     def __aiter__(self) -> "Follower":
         return self
@@ -111,7 +123,8 @@ class Follower:
                     return self._advance(batch)
             else:
                 self._wake = asyncio.get_running_loop().create_future()
-                await self._wake
+                if await self._wake and not self._done:
+                    return []
         raise StopAsyncIteration
 
     async def _read(self) -> list[Event]:
@@ -184,8 +197,8 @@ class Follower:
 
     def reach(self, top: int) -> None:
         self._top = max(self._top, top)
-        if self._wake is not None and not self._wake.done() and self._top > self.position:
-            self._wake.set_result(None)
+        if self._top > self.position:
+            self._rouse(nudged=False)
 
 
 def beginning(owner: Owner, run: UUID, after: int) -> Beginning:

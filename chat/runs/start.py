@@ -17,6 +17,8 @@ from chat.runs.claim import Claim, claim_of
 from chat.runs.owner import Owner, not_found
 
 IDEMPOTENCY = timedelta(hours=24)
+# How long ago a prompt was sent that is taken for the same one, sent again by a client that never had its answer.
+UNDER_WAY = timedelta(minutes=1)
 TITLE_CHARS = 60
 
 AnyPrompt = PromptSend | MessageRegenerate
@@ -110,6 +112,15 @@ def _earlier(owner: Owner, key: str, fingerprint: str) -> Accepted | None:
         else:
             return Accepted(session, prompt, message, run, repeat=True)
     return None
+
+
+def under_way(owner: Owner, asked: AnyPrompt) -> Accepted | None:
+    """The run that the same prompt of this owner started just now, unless it has ended: for who could give no id."""
+    runs = Run.objects.filter(requester=owner.requester, ended=None, created__gte=timezone.now() - UNDER_WAY)
+    run = runs.filter(fingerprint=_fingerprint(asked)).select_related("message").order_by("-created").first()
+    if run is None or run.message.parent_id is None:
+        return None
+    return Accepted(run.session_id, run.message.parent_id, run.message_id, run.id, repeat=True)
 
 
 def _check_limits(requester: str) -> None:

@@ -49,6 +49,12 @@ def open_engine() -> Engine | None:
     return _desk.engine if _desk is not None else None
 
 
+def end_streams() -> None:
+    """As soon as the server is to end: it waits for open connections before it says so to the application."""
+    if _desk is not None:
+        _desk.hub.stop()
+
+
 async def close_desk() -> None:
     global _desk, _opening, _closed
     closing, _desk, _opening = _desk, None, None

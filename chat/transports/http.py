@@ -7,12 +7,12 @@ something, `same_origin` is that proof. A token proves itself, and without both 
 """
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Literal, TypeVar
 
 import msgspec
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
@@ -24,7 +24,7 @@ from chat.transports.access import GUEST_KEY, Credentials, Refused, Visitor, bea
 from chat.transports.desk import Desk
 
 Csrf = Literal["token", "origin"]
-View = Callable[..., Awaitable[HttpResponseBase]]
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 Body = TypeVar("Body")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -33,7 +33,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 def endpoint(*methods: str, csrf: Csrf = "token", changes: bool = False) -> Callable[[View], View]:
     """Makes a view of `async def f(request, desk, visitor, …)`, which may raise ChatError.
 
-    `changes`: it needs a token with the scope `write` whatever its method; an unsafe method always does.
+    `changes`: whatever its method it needs a token with the scope `write`, as an unsafe method always does, or else,
+    being safe, a page of ours that sends it.
     """
 
     def decorate(function: View) -> View:
@@ -42,6 +43,8 @@ def endpoint(*methods: str, csrf: Csrf = "token", changes: bool = False) -> Call
             if request.method not in methods:
                 return _wrong_method(methods)
             try:
+                if changes:
+                    _check_page(request)
                 at, visitor = await admit(request, csrf=csrf)
                 if changes or request.method not in SAFE_METHODS:
                     visitor.check_may_write()
@@ -108,6 +111,13 @@ def _never(_: HttpRequest) -> HttpResponse:
     raise AssertionError("only the check is wanted of this middleware")
 
 
+def _check_page(request: HttpRequest) -> None:
+    if request.method in SAFE_METHODS and "Authorization" not in request.headers and not same_origin(request):
+        raise ChatError(
+            "forbidden", "Only a page of this server may ask for this by GET. Programs use POST, or a token."
+        )
+
+
 def same_origin(request: HttpRequest) -> bool:
     """Whether a page of ours sent this: for GET requests that change something and bring no token."""
     site = request.headers.get("Sec-Fetch-Site")
@@ -115,6 +125,14 @@ def same_origin(request: HttpRequest) -> bool:
         return site == "same-origin"
     sender = request.headers.get("Origin") or request.headers.get("Referer") or ""
     return "/".join(sender.split("/")[:3]).lower() in settings.ALLOWED_ORIGINS
+
+
+def query_of(request: HttpRequest) -> dict[str, str]:
+    """The last value of each field. Raises ChatError: bad_frame."""
+    try:
+        return request.GET.dict()
+    except TooManyFieldsSent:
+        raise ChatError("bad_frame", "The query has too many fields.") from None
 
 
 def decode_body(request: HttpRequest, kind: type[Body]) -> Body:

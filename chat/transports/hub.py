@@ -40,6 +40,8 @@ class Socket(Protocol):
 
     def sign_out(self) -> None: ...
 
+    def server_stops(self) -> None: ...
+
 
 class Hub:
     def __init__(self, engine: Engine) -> None:
@@ -50,6 +52,7 @@ class Hub:
         self._places: dict[str, Place] = {}  # as the sockets of an open chat session know it
         self._asked: set[str] = set()  # chat sessions that are looked at right now
         self._tasks: list[asyncio.Task[None]] = []
+        self.stopping = False
         engine.listeners.append(self.heard)
 
     async def open(self) -> None:
@@ -60,7 +63,15 @@ class Hub:
             self.engine.carrier = self._carry
         self._tasks.append(asyncio.create_task(self._recheck_for_ever()))
 
+    def stop(self) -> None:
+        """Tell everybody that is connected to come back, elsewhere or later."""
+        self.stopping = True
+        for sockets in tuple(self._sockets.values()):
+            for socket in tuple(sockets):
+                socket.server_stops()
+
     async def close(self) -> None:
+        self.stop()
         # The carrier stays: the engine, which closes next, has to tell of the runs that it gives back.
         for task in self._tasks:
             task.cancel()

@@ -1,12 +1,13 @@
 """An HTTP answer that follows a run: what SSE, plain text and the AI SDK's streams have in common."""
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
 
 from chat.protocol.errors import ChatError
 from chat.protocol.events import Event
@@ -18,50 +19,104 @@ from chat.transports.hub import Hub
 
 HEARTBEAT_SECONDS = 15.0
 
+# The ASGI extension of a server that can write a piece of a body at once: False when it would have to wait.
+WRITE_NOW = "chat.write_now"
+
 Batch = Snapshot | list[Event]
 
 
 class Stream:
-    """One follower of a run, known to the hub like a socket: it counts as one, and ends when its sign-in does."""
+    """One follower of a run, known to the hub like a socket: it counts as one, and ends when its sign-in does.
 
-    def __init__(self, hub: Hub, visitor: Visitor, follower: Follower) -> None:
+    `position`: the seq as of which its reader holds everything.
+    """
+
+    def __init__(self, hub: Hub, visitor: Visitor, follower: Follower, position: int = 0) -> None:
         self.visitor = visitor
+        self.position = position
         self._hub = hub
         self._follower = follower
         self._loop = asyncio.get_running_loop()
+        self._last = 0.0
+        self._beat: asyncio.TimerHandle | None = None
+        self._response: Callable[[], StreamingHttpResponse | None] = lambda: None
+        self._sink: Callable[[Event], bool] | None = None
+        if hub.stopping:
+            self._follower.close()
         hub.join(self)
+
+    @property
+    def run(self) -> str:
+        return self._follower.key
+
+    @property
+    def over(self) -> bool:
+        """The run has ended, and its terminal event lies before the place that was asked for."""
+        return self._follower.done and not self._hub.stopping
 
     async def batches(self) -> AsyncIterator[Batch | None]:
         """What the follower gives; None whenever nothing came for HEARTBEAT_SECONDS.
 
         Ends after the terminal event, and before it when the sign-in or the process ends: the client comes back.
         """
+        self._last = self._loop.time()
+        self._beat = self._loop.call_later(HEARTBEAT_SECONDS, self._look)
+        if (response := self._response()) is not None and "Content-Encoding" not in response:
+            self._follower.sink = self._sink  # no middleware compresses what it would write past it
         try:
-            while True:
-                try:
-                    async with asyncio.timeout(HEARTBEAT_SECONDS):
-                        batch = await anext(self._follower)
-                except TimeoutError:
-                    yield None
-                except StopAsyncIteration:
-                    return
-                else:
-                    yield batch
+            async for batch in self._follower:
+                self._last = self._loop.time()
+                yield batch or None
+                self.position = max(self.position, self._follower.position)
         finally:
             self.close()
 
+    def _look(self) -> None:
+        """One timer a stream, not one a chunk: it looks whether anything came."""
+        now = self._loop.time()
+        if now - self._last >= HEARTBEAT_SECONDS:
+            self._follower.nudge()
+            self._last = now
+        self._beat = self._loop.call_at(self._last + HEARTBEAT_SECONDS, self._look)
+
+    def push(self, request: HttpRequest, encode: Callable[[Event], bytes]) -> None:
+        """Have a live event written from within the bus's call, where the server can: waking tasks costs more.
+
+        `encode` has to give what the content that `respond` is given would yield for this one event, and to remember
+        nothing: what could not be written at once comes by `batches` again.
+        """
+        write = getattr(request, "scope", {}).get("extensions", {}).get(WRITE_NOW)
+        if write is None:
+            return
+
+        def sink(event: Event) -> bool:
+            taken: bool = write(encode(event))
+            if taken:
+                self._last = self._loop.time()
+                self.position = event.seq
+            return taken
+
+        self._sink = sink
+
     def respond(self, content: AsyncIterator[bytes], content_type: str) -> StreamingHttpResponse:
         response = StreamingHttpResponse(content, content_type=content_type)
-        response["Cache-Control"] = "no-cache, no-transform"
+        response["Cache-Control"] = "no-cache, no-store, no-transform"
         response["X-Accel-Buffering"] = "no"
-        # Django closes a response, in a thread, also if its client left before the first byte was asked for.
-        closers: list[Callable[[], Any]] = response._resource_closers  # type: ignore[attr-defined]
-        closers.append(lambda: self._loop.call_soon_threadsafe(self.close))
+        self._response = weakref.ref(response)
+        # A client that leaves before the first byte has Django cancel the content unstarted, or drop the response
+        # unclosed while a middleware has it. Either way, and in whatever thread, the response goes.
+        weakref.finalize(response, self._close_soon).atexit = False
         return response
+
+    def _close_soon(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.close)
 
     def close(self) -> None:
         self._follower.close()
         self._hub.leave(self)
+        if self._beat is not None:
+            self._beat.cancel()
 
     # Called by the hub ----------------------------------------------------------------------------------------------
 
@@ -74,12 +129,15 @@ class Stream:
     def sign_out(self) -> None:
         self.close()
 
+    def server_stops(self) -> None:
+        self.close()
+
 
 async def open_stream(at: Desk, visitor: Visitor, run: UUID, after: int = 0, *, queued: bool = False) -> Stream:
     """Follow `run` from behind seq `after`. Raises ChatError."""
     check_room(at, visitor)
     follower = await at.engine.follow(visitor.owner, run, after, queued=queued)
-    return Stream(at.hub, visitor, follower)
+    return Stream(at.hub, visitor, follower, after)
 
 
 def check_room(at: Desk, visitor: Visitor) -> None:

@@ -317,6 +317,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
     def sign_out(self) -> None:
         self._spawn(self._shut(CloseCode.SIGNED_OUT))
 
+    def server_stops(self) -> None:
+        """Nothing to do: the server itself closes its sockets."""
+
     # Sending --------------------------------------------------------------------------------------------------------
 
     async def _reply(self, frame: Struct) -> None:

@@ -1,5 +1,6 @@
 """What the README shows is run: its client and its command, against one real server process."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,13 @@ def test_the_client_in_ten_seconds_works_as_it_is_printed(server: ServerProcess,
     ended = run(server, "hello.py", cwd=tmp_path)
     assert ended.stderr == ""
     assert ended.stdout == f"{ANSWER}\n[run.completed]\n"
+
+
+def test_curl_works_as_it_is_printed(server: ServerProcess) -> None:
+    (command,) = [line for block in blocks(PAGE, "sh") for line in block.splitlines() if line.startswith("curl ")]
+    curl = shlex.split(command.replace(ADDRESS, f"127.0.0.1:{server.port}"))
+    ended = subprocess.run([*curl, "-sS"], env=server.env, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", ANSWER)
 
 
 def test_ask_works_as_it_is_printed(server: ServerProcess) -> None:

@@ -14,7 +14,9 @@ import pytest
 from tests.rawsocket import RawSocket
 from tests.rig.survivor import Survivor
 from tests.servers import KINDS, STOP_S, running_server
+from tests.sseclient import Answer, StreamView
 from tests.stored import Stored
+from tests.tokens import give_token
 from tests.upstream import Scenario, expected_text
 from tests.visitors import Visitor
 from tests.waiting import until
@@ -75,6 +77,33 @@ async def test_it_ends_at_once_with_sockets_that_idle_or_just_came(
                     assert code == 1012 if kind == "uvicorn" else code in {1000, 1001, 1006, None}
         assert "Traceback" not in server.log_text(), server.log_text()[-4000:]
         assert server.log_text().rstrip().endswith("Stopped.")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_streams_end_at_once_and_go_on_after_the_restart(kind: str, tmp_path: Path, upstream: str) -> None:
+    with running_server(kind, tmp_path, upstream) as server:
+        user, stored = Visitor(server.port).sign_up(), Stored(server.database)
+        alice = give_token(stored, user.name).headers
+        story, silent = Scenario(seed="streams", chunks=100, rate=50), Scenario(seed="silent", first_token_delay=1000)
+        async with (
+            Answer.ask(server.port, "POST", "/api/stream", {"prompt": story.prompt}, **alice) as answer,
+            Answer.ask(server.port, "POST", "/api/stream", {"prompt": silent.prompt}, **alice) as quiet,
+            Answer.ask(server.port, "POST", "/api/text", {"prompt": silent.prompt}, **alice) as text,
+        ):
+            view, other = [StreamView((await each.accepted())["run"]) for each in (answer, quiet)]
+            await answer.follow(view, until=20)
+            server.send(signal.SIGTERM)
+            async with asyncio.timeout(1):
+                _, _, last_line = await asyncio.gather(answer.follow(view), quiet.follow(other), text.text())
+            assert text.headers["x-run"] in last_line
+        assert not view.over
+        await until(lambda: not server.running(), STOP_S / 2)
+        assert server.exit_code() == 0
+        await asyncio.to_thread(server.start)
+        async with Answer.ask(server.port, "GET", "/api/stream", **alice, Last_Event_ID=view.last_id) as answer:
+            await answer.follow(view)
+        assert (view.over, view.text, view.restarts) == (True, story.text, 1)
+        assert "Traceback" not in server.log_text(), server.log_text()[-4000:]
 
 
 async def test_a_client_that_reads_nothing_does_not_hold_uvicorn_up(tmp_path: Path, upstream: str) -> None:

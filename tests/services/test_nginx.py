@@ -236,6 +236,6 @@ def test_the_log_holds_no_query(nginx: Nginx) -> None:
 def test_no_location_sets_headers_of_its_own() -> None:
     """nginx inherits proxy_set_header only where none is set: one more line in a location would drop all the others."""
     locations = re.findall(r"location [^{]+\{(.*?)\}", read("deploy/nginx.conf"), re.DOTALL)
-    assert len(locations) == 6
+    assert len(locations) == 7
     assert not [body for body in locations if "proxy_set_header" in body]
     assert "non_idempotent" not in re.sub(r"#.*", "", read("deploy/nginx.conf"))

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlencode
 
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from tests.rig.survivor import Survivor
 from tests.services.composed import Composed, Composition, Places, composition
 from tests.services.conftest import fresh_database, missing
 from tests.services.nginx import running_nginx
+from tests.sseclient import Answer, StreamView
 from tests.upstream import Scenario, expected_text
 from tests.visitors import Visitor
 from tests.waiting import until
@@ -114,6 +116,8 @@ async def test_a_rolling_restart_of_the_web_processes_is_seen_by_nobody(composed
     reading = [asyncio.create_task(survivor.run([composed.nginx.ws])) for survivor in survivors]
     await asyncio.gather(*(survivor.begun.wait() for survivor in survivors))
     visitors = asyncio.create_task(visiting(composed.nginx.port, until_done=reading))
+    stories = [Scenario(seed=f"rolled stream {number}", chunks=CHUNKS, rate=10) for number in range(3)]
+    streams = [asyncio.create_task(read_stream(composed, alice, story)) for story in stories]
     for web in composed.webs:
         assert await asyncio.to_thread(web.stop) == 0
         await asyncio.to_thread(web.start)
@@ -121,10 +125,29 @@ async def test_a_rolling_restart_of_the_web_processes_is_seen_by_nobody(composed
     for number, view in enumerate(await asyncio.gather(*reading)):
         assert view.text == expected_text(f"rolling{number}", CHUNKS)
         assert view.restarts == 0
+    streamed = await asyncio.gather(*streams)
+    for story, (stream, _) in zip(stories, streamed, strict=True):
+        assert (stream.text, stream.restarts) == (story.text, 0)
+    assert sum(connections for _, connections in streamed) > len(stories)
     seen = await visitors
     assert len(seen) > 50
     assert set(seen) == {200}
     assert sum(survivor.connections for survivor in survivors) > len(survivors)
+
+
+async def read_stream(composed: Composition, alice: Visitor, story: Scenario) -> tuple[StreamView, int]:
+    """To its end, as EventSource reads: on how many connections. What it asks for is in no log of the proxy's."""
+    port, who, connections = composed.nginx.port, {"Cookie": alice.cookie, "Sec_Fetch_Site": "same-origin"}, 1
+    path = f"/api/stream?{urlencode({'prompt': story.prompt})}"
+    async with Answer.ask(port, "GET", path, **who) as answer:
+        view = StreamView((await answer.accepted())["run"])
+        await answer.follow(view)
+    while not view.over:
+        connections += 1
+        async with Answer.ask(port, "GET", path, **who, Last_Event_ID=view.last_id) as answer:
+            await answer.follow(view)
+    assert "rolled" not in composed.nginx.log_text()
+    return view, connections
 
 
 async def visiting(port: int, until_done: list["asyncio.Task[RunView]"]) -> list[int]:

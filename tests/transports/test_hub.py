@@ -68,6 +68,9 @@ class Tab:
     def sign_out(self) -> None:
         self.told.append(("signed out",))
 
+    def server_stops(self) -> None:
+        self.told.append(("come back",))
+
 
 @pytest.fixture
 def layer(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Layer:
