@@ -112,10 +112,19 @@ def _never(_: HttpRequest) -> HttpResponse:
 
 
 def _check_page(request: HttpRequest) -> None:
-    if request.method in SAFE_METHODS and "Authorization" not in request.headers and not same_origin(request):
-        raise ChatError(
-            "forbidden", "Only a page of this server may ask for this by GET. Programs use POST, or a token."
-        )
+    if request.method not in SAFE_METHODS or "Authorization" in request.headers:
+        return
+    if not (same_origin(request) and _by_script(request)):
+        raise ChatError("forbidden", "Only a page of this server may ask this by GET. Programs use POST, or a token.")
+
+
+def _by_script(request: HttpRequest) -> bool:
+    """Whether a script of the page asked, not a picture or a link in it: an answer of the model may hold those."""
+    destination = request.headers.get("Sec-Fetch-Dest")
+    if destination is not None:
+        return destination == "empty"
+    accept = request.headers.get("Accept", "*/*")
+    return accept == "*/*" or "text/event-stream" in accept
 
 
 def same_origin(request: HttpRequest) -> bool:

@@ -1,6 +1,7 @@
 """The examples of Server-Sent Events on docs/protocol.md: what the server would send, and a client can add up."""
 
 import re
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -8,6 +9,7 @@ from django.urls import URLPattern
 
 from chat.protocol import frames, sse
 from chat.protocol.events import Event, PartDelta, encode_data
+from chat.runs import start
 from chat.transports import sse as views
 from chat.transports.prompting import Body
 from chat.transports.streaming import HEARTBEAT_SECONDS
@@ -80,5 +82,7 @@ def test_the_requests_are_understood() -> None:
 def test_the_figures_are_those_of_the_code() -> None:
     assert views.RETRY_SECONDS == (0.5, 1.5)
     assert f"After\n  {HEARTBEAT_SECONDS:.0f} s without a word" in PAGE
+    assert timedelta(minutes=1) == start.UNDER_WAY
+    assert "within the last minute" in PAGE
     for retry in re.findall(r"^retry: (\d+)$", PAGE, re.MULTILINE):
         assert 500 <= int(retry) <= 1500

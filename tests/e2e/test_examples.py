@@ -114,3 +114,20 @@ def test_a_page_that_knows_only_onmessage_stops_after_the_end_and_pays_once(
     visitor.page.wait_for_function("source.readyState === EventSource.CLOSED", timeout=20_000)
     assert visitor.page.evaluate("text") == story.text
     assert debugging.runs == before + 1
+
+
+def test_a_picture_or_a_link_in_an_answer_asks_nothing(visitor: Person, debugging: Debugging) -> None:
+    before = debugging.runs
+    visitor.page.evaluate(
+        """() => new Promise((done) => {
+            const picture = new Image();
+            picture.onerror = done;
+            picture.src = "/api/stream?prompt=picture";
+            document.body.innerHTML = '<a href="/api/stream?prompt=link">the source</a>';
+            document.body.append(picture);
+        })"""
+    )
+    with visitor.page.expect_response("**/api/stream?prompt=link") as answer:
+        visitor.page.get_by_role("link").click()
+    assert answer.value.status == 403
+    assert debugging.runs == before

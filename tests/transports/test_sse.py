@@ -189,6 +189,13 @@ async def test_eventsource_that_never_read_an_id_gets_the_same_run(
         ({"Sec_Fetch_Site": "same-origin"}, True),
         ({"Origin": "{origin}"}, True),
         ({"Referer": "{origin}/some/page?x=1"}, True),
+        ({"Sec_Fetch_Site": "same-origin", "Sec_Fetch_Dest": "empty", "Accept": "text/event-stream"}, True),
+        ({"Referer": "{origin}/", "Accept": "text/event-stream"}, True),
+        # A picture or a link that the model wrote into its answer is of our page, too.
+        ({"Sec_Fetch_Site": "same-origin", "Sec_Fetch_Dest": "image"}, False),
+        ({"Sec_Fetch_Site": "same-origin", "Sec_Fetch_Dest": "document"}, False),
+        ({"Referer": "{origin}/", "Accept": "image/avif,image/webp,image/*,*/*;q=0.8"}, False),
+        ({"Referer": "{origin}/", "Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, False),
         ({"Sec_Fetch_Site": "same-site", "Origin": "{origin}"}, False),
         ({"Sec_Fetch_Site": "cross-site", "Referer": "{origin}/"}, False),
         ({"Sec_Fetch_Site": "none"}, False),

@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
 
+from chat.protocol.errors import ChatError
 from chat.protocol.operations import PromptSend
 from chat.runs.engine import Engine
 from chat.runs.owner import Owner
 from chat.transports import streaming
 from chat.transports.access import Visitor
 from chat.transports.desk import Desk
+from chat.transports.http import error_response
 from chat.transports.hub import Hub
+from chat.transports.sse import comes_back
 from chat.transports.streaming import WRITE_NOW, Stream, open_stream
 from tests.fakes import ScriptedProvider
 
@@ -133,3 +137,27 @@ async def test_a_server_that_stops_ends_streams_at_once(
     assert [batch async for batch in late.batches()] == []
     assert nothing_is_left(desk, visitor)
     waits.set()
+
+
+@pytest.mark.parametrize(
+    "code, last_id, accept, status",
+    [
+        ("unavailable", "x:1", "text/event-stream", 200),
+        ("rate_limited", "x:1", "text/event-stream", 200),
+        ("unavailable", "", "text/event-stream", 503),
+        ("unavailable", "x:1", "*/*", 503),
+        ("not_found", "x:1", "text/event-stream", 404),
+    ],
+)
+async def test_eventsource_that_comes_back_is_told_to_wait_for_what_will_pass(
+    code: str, last_id: str, accept: str, status: int
+) -> None:
+    async def refuse(request: HttpRequest) -> HttpResponse:
+        return error_response(ChatError(code, "No.", retry_after_s=3))
+
+    request = RequestFactory().get("/", headers={"Last-Event-ID": last_id, "Accept": accept})
+    response: Any = await comes_back(refuse)(request)
+    assert response.status_code == status
+    if status == 200:
+        (line,) = response.content.splitlines()[:1]
+        assert 3000 <= int(line.removeprefix(b"retry: ")) <= 4500
