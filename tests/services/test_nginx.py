@@ -193,7 +193,7 @@ def test_with_nobody_there_it_says_when_to_come_back(tmp_path: Path) -> None:
         assert (status, headers["Retry-After"], headers["Cache-Control"]) == (503, "2", "no-store")
         assert headers["Server"] == "nginx"
         assert body.startswith(b"No server process answers")
-        assert ask(nginx, "GET", "/health/proxy")[::2] == (200, b"well\n")
+        assert ask(nginx, "GET", "/healthz/proxy")[::2] == (200, b"well\n")
 
 
 def test_a_body_that_is_too_large_never_arrives(nginx: Nginx, backends: list[Backend]) -> None:
