@@ -144,6 +144,12 @@ CHAT_OPERATIONS_PER_SECOND = e.whole("CHAT_OPERATIONS_PER_SECOND", 50, least=1)
 CHAT_SOCKETS_PER_USER = e.whole("CHAT_SOCKETS_PER_USER", 20, least=1)
 CHAT_PROMPT_CHARS = e.whole("CHAT_PROMPT_CHARS", 32_000, least=1, most=60_000)
 
+# Bytes of a request's body, by the beginning of its path (chat/transports/bodies.py). The AI SDK sends a whole chat
+# session with each prompt; deploy/nginx.conf has the same figures.
+BODY_BYTES = {"/": 1024**2, "/api/chat": 8 * 1024**2, "/api/import": 64 * 1024**2}
+# Django's own limit has no table: it must not be a second, lower one.
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(BODY_BYTES.values())
+
 # Sign-in and security -------------------------------------------------------------------------------------------------
 CACHES = {
     "default": {
