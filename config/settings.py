@@ -33,12 +33,14 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "channels",
+    "corsheaders",
     "ninja",  # for the static files of /api/docs
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "chat.web.policy.ContentSecurityPolicy",
+    "corsheaders.middleware.CorsMiddleware",
     "chat.api.errors.JsonErrors",
     "chat.web.unavailable.Unavailable",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -171,6 +173,17 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+# Pages of these origins may use /api/, with an API token: a cookie is never theirs to use.
+CORS_ALLOWED_ORIGINS = e.origins("CHAT_CORS_ORIGINS", [])
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_HEADERS = ("authorization", "content-type", "last-event-id", "x-chat-protocol")
+# What tells the AI SDK's generations apart, and when to come back.
+CORS_EXPOSE_HEADERS = (
+    "retry-after",
+    "x-experimental-stream-data",
+    "x-vercel-ai-data-stream",
+    "x-vercel-ai-ui-message-stream",
+)
 SESSION_COOKIE_AGE = int(timedelta(days=30).total_seconds())
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_HTTPONLY = True
