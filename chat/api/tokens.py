@@ -24,9 +24,9 @@ class Token(Schema):
 
 
 class NewToken(Schema):
-    name: Annotated[Line, Field(min_length=1, max_length=100)]
+    name: Annotated[Line, Field(min_length=1, max_length=api_tokens.NAME_CHARS)]
     scope: Literal["read", "write"] = "write"
-    expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+    expires_in_days: Annotated[int, Field(ge=1, le=api_tokens.MOST_DAYS)] | None = None
 
 
 class Secret(Token):

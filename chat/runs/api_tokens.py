@@ -10,6 +10,8 @@ from chat.protocol.errors import ChatError
 from chat.runs.owner import Owner, not_found
 
 MOST = 100
+MOST_DAYS = 3650
+NAME_CHARS = 100
 
 
 def listed(owner: Owner) -> list[ApiToken]:
