@@ -20,6 +20,8 @@ Who asks: `Authorization: Bearer <API token>`, or the session cookie of a signed
 that changes anything needs its CSRF token as the header `X-CSRFToken`.
 
 Lists come in pages: pass `next` of one as `cursor` for the page after it.
+
+Streams of answers, such as `/api/stream`, are not on this page: docs/protocol.md tells of them.
 """
 
 
