@@ -37,11 +37,11 @@ def many(alice: Owner, bob: Owner) -> list[ChatSession]:
     for number, session in enumerate(made):
         session.updated = now - timedelta(seconds=number % MANY // 3)
     # Past auto_now, which would make them all of this moment.
-    ChatSession._meta.get_field("updated").auto_now = False  # type: ignore[union-attr]
+    ChatSession._meta.get_field("updated").auto_now = False
     try:
         ChatSession.objects.bulk_create(made)
     finally:
-        ChatSession._meta.get_field("updated").auto_now = True  # type: ignore[union-attr]
+        ChatSession._meta.get_field("updated").auto_now = True
     return made[:MANY]
 
 

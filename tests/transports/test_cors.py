@@ -53,7 +53,7 @@ def test_a_cookie_is_of_no_use_there(server: ServerProcess, people: People, orig
     answer = Rest(server, people.alice, **origin).ask("POST", "/api/sessions", {})
     assert (answer.status, answer.code) == (403, "forbidden")
     # Not even a guest's, of which a browser would send none.
-    assert Rest(server, **origin).ask("POST", "/api/sessions", {}).status == 403
+    assert Rest(server).ask("POST", "/api/sessions", {}, **origin).status == 403
 
 
 def test_pages_are_nobody_elses(server: ServerProcess, people: People) -> None:

@@ -32,7 +32,7 @@ class Command(BaseCommand):
         if user is None:
             raise CommandError(f"There is no active user {username!r}. The admin shows them all.")
         try:
-            _, secret = api_tokens.create(Owner(user=user.pk), name, scope, days)
+            secret = api_tokens.create(Owner(user=user.pk), name, scope, days)[1]
         except ChatError as error:
             raise CommandError(error.message) from error
         self.stdout.write(secret)
