@@ -1,13 +1,15 @@
 """What an owner may do with a chat session beside prompting in it. Every change is told to the owner's sockets."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import F
 
 from chat.models import ChatSession, Run
 from chat.protocol.errors import ChatError
-from chat.runs import history, paging
+from chat.runs import history, paging, process
 from chat.runs.finish import Ending, end_orphan
 from chat.runs.notices import SessionNotice, StopRun
 from chat.runs.owner import Owner
@@ -70,11 +72,29 @@ async def change(engine: "Engine", owner: Owner, id_: UUID, asked: Changes) -> C
 
 async def delete(engine: "Engine", owner: Owner, id_: UUID) -> None:
     """With all that is in it. Runs under way end as stopped, for their followers and upstream. Raises ChatError."""
-    for ending in await engine.write(_delete, owner, id_):
+    _tell_deleted(engine, id_, owner.requester, await engine.write(_delete, owner, id_))
+
+
+@transaction.atomic
+def delete_as_operator(session: ChatSession) -> None:
+    """As `delete`, in a thread that is none of the engine's."""
+    requester = Owner(user=session.owner_id, guest=session.guest).requester
+    id_, endings = session.id, _remove(session)
+
+    def tell() -> None:
+        engine = process.current()
+        if engine is not None and engine.loop is not None:
+            engine.loop.call_soon_threadsafe(_tell_deleted, engine, id_, requester, endings)
+
+    transaction.on_commit(tell)
+
+
+def _tell_deleted(engine: "Engine", id_: UUID, requester: str, endings: Sequence[Ending]) -> None:
+    for ending in endings:
         engine.publish(ending)
         # Whoever executes it finds that it has lost it; this says so at once.
         engine.notify(StopRun(str(ending.run)))
-    engine.notify(SessionNotice(str(id_), owner.requester, {"deleted": True}))
+    engine.notify(SessionNotice(str(id_), requester, {"deleted": True}))
 
 
 async def _check_model(engine: "Engine", model: str | None) -> None:
@@ -106,7 +126,10 @@ def _change(owner: Owner, id_: UUID, asked: Changes) -> ChatSession:
 
 
 def _delete(owner: Owner, id_: UUID) -> list[Ending]:
-    session = owner.session(id_, lock=True)
+    return _remove(owner.session(id_, lock=True))
+
+
+def _remove(session: ChatSession) -> list[Ending]:
     live = Run.objects.filter(session=session, ended=None)
     live.update(epoch=F("epoch") + 1)  # nobody appends from here on, so each log has its last event but one
     endings = [end_orphan(run, Run.Status.STOPPED) for run in live.order_by("created")]

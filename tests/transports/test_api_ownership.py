@@ -1,7 +1,6 @@
 """Every route under /api/ against everybody: what is not theirs does not exist for them."""
 
 import json
-from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,7 +9,7 @@ from tests.servers import ServerProcess
 from tests.stored import Stored
 from tests.tokens import give_token
 from tests.transports.api_routes import OPEN, ROWS, Row, all_routes
-from tests.transports.people import People
+from tests.transports.people import People, staff_of
 from tests.transports.rest import Rest
 from tests.upstream import Scenario
 from tests.visitors import Visitor
@@ -24,13 +23,6 @@ class Caller(NamedTuple):
     token: bool = False
     reads_only: bool = False
     unproven: bool = False  # a cookie, and nothing that shows that our page sent it
-
-
-@cache
-def staff_of(server: ServerProcess) -> Visitor:
-    root = Visitor(server.port).sign_up()
-    Stored(server.database).change("UPDATE auth_user SET is_staff = 1, is_superuser = 1 WHERE username = ?", root.name)
-    return root
 
 
 async def things_of(server: ServerProcess, owner: Visitor) -> dict[str, str]:

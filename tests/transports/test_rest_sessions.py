@@ -9,7 +9,7 @@ import pytest
 from tests.servers import ServerProcess
 from tests.stored import Stored
 from tests.tokens import give_token
-from tests.transports.people import People
+from tests.transports.people import People, staff_of
 from tests.transports.rest import Rest
 from tests.upstream import Scenario
 from tests.visitors import Visitor
@@ -131,14 +131,21 @@ async def test_other_tabs_hear_of_every_change(server: ServerProcess, nora: Visi
     ]
 
 
+@pytest.mark.parametrize("by", ["owner", "operator", "operator's list"])
 async def test_what_is_deleted_while_it_is_written_ends_for_all(
-    server: ServerProcess, nora: Visitor, rest: Rest, stored: Stored
+    server: ServerProcess, nora: Visitor, rest: Rest, stored: Stored, by: str
 ) -> None:
     async with tab_of(server, nora) as tab:
         accepted = await tab.prompt(Scenario(chunks=2000, rate=50).prompt)
         await tab.until_type("text.delta")
         assert rest.get(f"/api/sessions/{accepted['session']}")["runs"] == [accepted["run"]]
-        rest.delete(f"/api/sessions/{accepted['session']}")
+        session, admin = accepted["session"], "/admin/chat/chatsession/"
+        if by == "owner":
+            rest.delete(f"/api/sessions/{session}")
+        elif by == "operator":
+            staff_of(server).post(f"{admin}{session}/delete/", post="yes")
+        else:
+            staff_of(server).post(admin, action="delete_selected", _selected_action=session, post="yes")
         view = await tab.ended(accepted["run"])
         assert view.ended is not None
         assert (view.ended["type"], view.ended["message"]) == ("run.stopped", accepted["message"])
