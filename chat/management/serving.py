@@ -21,6 +21,7 @@ from django.core.management.base import CommandError
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from chat.management.daphne_request import DaphneFactory
 from chat.management.uvicorn_http import UvicornHttp
 from chat.management.uvicorn_socket import UvicornSocket
 from chat.transports import desk
@@ -158,7 +159,7 @@ def finish_tasks(loop: asyncio.AbstractEventLoop) -> None:
 def run_daphne(listener: socket.socket, application: Application) -> None:
     def adopt() -> None:
         server.ws_factory.protocol = DaphneSocket
-        reactor.adoptStreamPort(listener.fileno(), listener.family, server.http_factory)
+        reactor.adoptStreamPort(listener.fileno(), listener.family, DaphneFactory(server))
 
     server = Daphne(
         application=application,

@@ -25,7 +25,8 @@ AnyPrompt = PromptSend | MessageRegenerate
 
 
 class Accepted(NamedTuple):
-    """What a prompt became. `claim` is there when this very process is to execute the run."""
+    """What a prompt became. `claim` is there when this very process is to execute the run, `title` when it named the
+    chat session."""
 
     session: UUID
     user_message: UUID
@@ -33,6 +34,7 @@ class Accepted(NamedTuple):
     run: UUID
     repeat: bool = False
     claim: Claim | None = None
+    title: str = ""
 
     @property
     def queued(self) -> bool:
@@ -66,7 +68,8 @@ def begin(owner: Owner, asked: AnyPrompt, terms: Terms, *, again: bool = False) 
         session, prompt = _new_prompt(owner, asked)
     answer = Message(session=session, parent=prompt, role=Message.Role.ASSISTANT, status=Message.Status.STREAMING)
     answer.model = _model(asked.model or session.model, asked.model, terms)
-    _save(session, asked, answer)
+    title = "" if session.title or prompt.parent_id else first_words(prompt.text)
+    _save(session, asked, answer, title)
     if prompt._state.adding:
         statements.NEW_MESSAGES.run(prompt, answer)
     else:
@@ -74,7 +77,7 @@ def begin(owner: Owner, asked: AnyPrompt, terms: Terms, *, again: bool = False) 
     run = _run(owner, asked, answer, fingerprint, terms)
     opening = "" if prompt.parent_id else prompt.text
     claim = claim_of(run, top=0, opening=opening) if terms.worker else None
-    return Accepted(session.id, prompt.id, answer.id, run.id, claim=claim)
+    return Accepted(session.id, prompt.id, answer.id, run.id, claim=claim, title=title)
 
 
 def _begun(terms: Terms) -> Accepted | None:
@@ -84,17 +87,18 @@ def _begun(terms: Terms) -> Accepted | None:
     prompt = run.message.parent_id
     assert prompt is not None
     claim = claim_of(run, top=0) if terms.worker else None
-    return Accepted(run.session_id, prompt, run.message_id, run.id, claim=claim)
+    return Accepted(run.session_id, prompt, run.message_id, run.id, claim=claim, title=run.session.title)
 
 
-def _save(session: ChatSession, asked: AnyPrompt, answer: Message) -> None:
+def _save(session: ChatSession, asked: AnyPrompt, answer: Message, title: str) -> None:
     # The foreign key is checked at the end of the transaction, so the leaf may be named before it is inserted.
     session.active_leaf_id = answer.id
     session.model = asked.model or session.model
+    session.title = title or session.title
     if session._state.adding:
         statements.NEW_SESSION.run(session)
     else:
-        session.save(update_fields=["active_leaf", "model", "updated"])
+        session.save(update_fields=["active_leaf", "model", "updated", *(["title"] if title else [])])
 
 
 def _fingerprint(asked: AnyPrompt) -> str:
@@ -145,10 +149,10 @@ def _new_prompt(owner: Owner, asked: PromptSend) -> tuple[ChatSession, Message]:
     if asked.session is None:
         if isinstance(asked.parent, UUID):
             raise ChatError("bad_frame", "`parent` needs the `session` it lies in.", field="parent")
-        session = ChatSession(owner_id=owner.user, guest=owner.guest, title=first_words(asked.text))
+        session = ChatSession(owner_id=owner.user, guest=owner.guest)
         parent = None
     else:
-        session = _locked(owner, asked.session)
+        session = owner.session(asked.session, lock=True)
         parent = _parent(session, asked)
     prompt = Message(
         session=session,
@@ -158,15 +162,6 @@ def _new_prompt(owner: Owner, asked: PromptSend) -> tuple[ChatSession, Message]:
         parts=[{"type": "text", "text": asked.text}],
     )
     return session, prompt
-
-
-def _locked(owner: Owner, session: UUID) -> ChatSession:
-    # Two tabs that send at once are told apart here. SQLite has no row locks and ignores this: it has one writer.
-    # Without waiting: the engine tries again, and the thread is free for others meanwhile.
-    found = owner.sessions().select_for_update(nowait=True).filter(id=session).first()
-    if found is None:
-        raise not_found("chat session")
-    return found
 
 
 def _parent(session: ChatSession, asked: PromptSend) -> UUID | None:
@@ -186,7 +181,7 @@ def _prompt_of(owner: Owner, message: UUID) -> tuple[ChatSession, Message]:
     answer = owner.message(message)
     if answer.role != Message.Role.ASSISTANT or answer.parent_id is None:
         raise ChatError("bad_frame", "Only an answer can be regenerated: give an assistant message.", field="message")
-    session = _locked(owner, answer.session_id)
+    session = owner.session(answer.session_id, lock=True)
     return session, Message.objects.get(id=answer.parent_id)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, RawPostDataException
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 
@@ -53,6 +53,7 @@ def endpoint(*methods: str, csrf: Csrf = "token", changes: bool = False) -> Call
                 return error_response(error)
 
         view.csrf_exempt = True  # type: ignore[attr-defined]  # `admit` asks for it where a cookie counts
+        view.methods = methods  # type: ignore[attr-defined]
         return view
 
     return decorate
@@ -139,6 +140,8 @@ def decode_body(request: HttpRequest, kind: type[Body]) -> Body:
     """The JSON body as `kind`, a msgspec type. Raises ChatError: bad_json, bad_frame, too_large."""
     try:
         return msgspec.json.decode(request.body, type=kind)
+    except RawPostDataException:  # the check for a CSRF token has read it, as a form
+        raise ChatError("bad_json", "Send JSON, with the header Content-Type: application/json.") from None
     except RequestDataTooBig:
         raise ChatError("too_large", "The body is too large. Send less at once.") from None
     except msgspec.ValidationError as error:
