@@ -93,8 +93,8 @@ def check_full_text(**_: Any) -> list[CheckMessage]:
     if "sqlite" in settings.DATABASES["default"]["ENGINE"] and not _has_full_text():
         return [
             Error(
-                f"This Python's SQLite ({sqlite3.sqlite_version}) cannot search: that needs 3.33 or newer with FTS5.",
-                hint="Take a Python that is linked to such a SQLite, as those of python.org and of Debian are, or Postgres.",
+                f"This Python's SQLite ({sqlite3.sqlite_version}) cannot search: that needs 3.35 or newer with FTS5.",
+                hint="Take a Python that is linked to such a SQLite, as that of python.org or Debian, or use Postgres.",
                 id="chat.E005",
             )
         ]
@@ -102,7 +102,7 @@ def check_full_text(**_: Any) -> list[CheckMessage]:
 
 
 def _has_full_text() -> bool:
-    if sqlite3.sqlite_version_info < (3, 33):
+    if sqlite3.sqlite_version_info < (3, 35):
         return False
     with closing(sqlite3.connect(":memory:")) as connection:
         try:

@@ -1,7 +1,7 @@
 from typing import Any
 from uuid import UUID
 
-from ninja import Field, Query, Router, Schema
+from ninja import Field, Router, Schema
 
 from chat.api.request import ApiRequest
 from chat.runs import search
@@ -21,14 +21,11 @@ class Hit(Schema):
 
 class Hits(Schema):
     hits: list[Hit]
-    more: str | None = Field(description="The `cursor` of the next page.")
+    next: str | None = Field(description="The `cursor` of the next page.")
 
 
 @router.get("", response=Hits, summary="Titles and messages of one's own that have these words")
-async def find(
-    request: ApiRequest,
-    q: str = Query(description="All words must be there. The last may be the beginning of one."),
-    cursor: str | None = None,
-) -> dict[str, Any]:
-    hits, more = await request.desk.engine.read(search.find, request.auth.owner, q, cursor)
-    return {"hits": [hit._asdict() for hit in hits], "more": more}
+async def find(request: ApiRequest, q: str, cursor: str | None = None) -> dict[str, Any]:
+    """All words of `q` must be there, in any order; the last one may be the beginning of a word."""
+    hits, after = await request.desk.engine.read(search.find, request.auth.owner, q, cursor)
+    return {"hits": [hit._asdict() for hit in hits], "next": after}

@@ -71,7 +71,7 @@ def mend(*, using: str, **_: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT name FROM sqlite_master WHERE name LIKE 'chat\\_search%%' ESCAPE '\\'")
         found = {name for (name,) in cursor.fetchall()}
-    if search_sqlite.TABLES <= found and not found >= search_sqlite.TRIGGERS:
+    if found >= search_sqlite.TABLES and not found >= search_sqlite.TRIGGERS:
         create(connection)
         fill(connection)
 

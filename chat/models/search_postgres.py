@@ -19,6 +19,7 @@ SEPARATORS = (
     "\\x01-\\x2f\\x3a-\\x40\\x5b-\\x60\\x7b-\\xa9\\xab-\\xb1\\xb4\\xb6-\\xb8\\xbb\\xbf\\xd7\\xf7"
     "\\u2000-\\u206f\\u20a0-\\u20cf\\u2190-\\u245f\\u2500-\\u2bff\\u2e00-\\u2e7f\\u3000-\\u3004\\u3008-\\u3020\\u3030"
     "\\ufe10-\\ufe1f\\ufe30-\\ufe6f\\uff01-\\uff0f\\uff1a-\\uff20\\uff3b-\\uff40\\uff5b-\\uff65\\ufff0-\\uffff"
+    "\\U0001f000-\\U0001faff"
 )
 MARKS = "\\u0300-\\u036f"
 
@@ -110,8 +111,10 @@ CREATE = [
 ]
 DROP = [
     *(f"DROP TRIGGER IF EXISTS chat_search_{name} ON {rest[0].split()[-1]}" for name, rest in _TRIGGERS.items()),
-    "DROP FUNCTION IF EXISTS chat_search_session, chat_search_message, chat_search_gone, chat_search_words, "
-    "chat_search_owner",
+    (
+        "DROP FUNCTION IF EXISTS chat_search_session, chat_search_message, chat_search_gone, chat_search_words, "
+        "chat_search_owner"
+    ),
     "DROP TABLE IF EXISTS chat_searchentry",
     "DROP SEQUENCE IF EXISTS chat_searchentry_number",
 ]

@@ -75,7 +75,9 @@ def _trigger(name: str, when: str, *body: str) -> str:
 
 
 _TABLES = {
-    "chat_searchowner": "CREATE TABLE IF NOT EXISTS chat_searchowner (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL)",
+    "chat_searchowner": (
+        "CREATE TABLE IF NOT EXISTS chat_searchowner (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE)"
+    ),
     "chat_searchentry": (
         "CREATE TABLE IF NOT EXISTS chat_searchentry (id INTEGER PRIMARY KEY, "
         "session_id CHAR(32) NOT NULL, message_id CHAR(32) NOT NULL, UNIQUE (session_id, message_id))"
@@ -97,16 +99,20 @@ _TRIGGERS = {
     "session_added": (
         "AFTER INSERT ON chat_chatsession",
         _KNOW_OWNER,
-        "INSERT INTO chat_searchentry (id, session_id, message_id) "
-        f"SELECT {_LAST_TITLE} + 1, NEW.id, NEW.id FROM {_MY_OWNER}",
+        (
+            "INSERT INTO chat_searchentry (id, session_id, message_id) "
+            f"SELECT {_LAST_TITLE} + 1, NEW.id, NEW.id FROM {_MY_OWNER}"
+        ),
     ),
     "session_titled": (
         "AFTER UPDATE OF title ON chat_chatsession WHEN OLD.title IS NOT NEW.title",
         _queue("(SELECT id FROM chat_searchentry WHERE session_id = NEW.id AND message_id = NEW.id)"),
     ),
     "session_moved": (
-        "AFTER UPDATE OF owner_id, guest ON chat_chatsession "
-        "WHEN OLD.owner_id IS NOT NEW.owner_id OR OLD.guest IS NOT NEW.guest",
+        (
+            "AFTER UPDATE OF owner_id, guest ON chat_chatsession "
+            "WHEN OLD.owner_id IS NOT NEW.owner_id OR OLD.guest IS NOT NEW.guest"
+        ),
         _KNOW_OWNER,
         f"UPDATE chat_searchentry SET id = moves.new FROM ({_MOVES}) moves WHERE chat_searchentry.id = moves.old",
         _FORGET_OWNER,
@@ -118,10 +124,14 @@ _TRIGGERS = {
     ),
     "message_added": ("AFTER INSERT ON chat_message WHEN NEW.status <> 'streaming'", _ADD_MESSAGE),
     "message_ended": (
-        "AFTER UPDATE OF text, status ON chat_message "
-        "WHEN NEW.status <> 'streaming' AND (OLD.status = 'streaming' OR OLD.text IS NOT NEW.text)",
-        f"INSERT INTO chat_searchqueue (id) SELECT id FROM {_THIS_MESSAGE} "
-        "AND id NOT IN (SELECT id FROM chat_searchqueue)",
+        (
+            "AFTER UPDATE OF text, status ON chat_message "
+            "WHEN NEW.status <> 'streaming' AND (OLD.status = 'streaming' OR OLD.text IS NOT NEW.text)"
+        ),
+        (
+            f"INSERT INTO chat_searchqueue (id) SELECT id FROM {_THIS_MESSAGE} "
+            "AND id NOT IN (SELECT id FROM chat_searchqueue)"
+        ),
         f"{_ADD_MESSAGE} AND NOT EXISTS (SELECT 1 FROM {_THIS_MESSAGE})",
     ),
     "message_deleted": (

@@ -29,6 +29,9 @@ class ChatSession(models.Model):
     import_key = models.CharField(  # noqa: DJ001  NULLs don't collide, "" do
         max_length=64, null=True, blank=True, editable=False, help_text="What it was imported from, hashed."
     )
+    import_digest = models.CharField(  # noqa: DJ001
+        max_length=64, null=True, blank=True, editable=False, help_text="What was in it, hashed."
+    )
     created = models.DateTimeField(auto_now_add=True)
     updated = models.DateTimeField(auto_now=True)
 

@@ -155,7 +155,7 @@ class Engine:
         )
         tries = itertools.count()
         try:
-            accepted = await self._write(lambda: start.begin(owner, asked, terms, again=next(tries) > 0))
+            accepted = await self.write(lambda: start.begin(owner, asked, terms, again=next(tries) > 0))
         except ChatError as error:
             self._duties.unsure |= error.code == "unavailable"
             raise
@@ -183,7 +183,7 @@ class Engine:
 
     async def stop(self, owner: Owner | None, run: UUID) -> None:
         """Have the run stopped; its followers see the terminal event. Raises ChatError."""
-        ending = await self._write(stop.request, owner, run)
+        ending = await self.write(stop.request, owner, run)
         if ending is not None:
             self.publish(ending)
         elif run in self.generations:
@@ -195,7 +195,7 @@ class Engine:
         return await self.read(history.state, owner, session, before)
 
     async def select_branch(self, owner: Owner, session: UUID, message: UUID) -> None:
-        leaf = await self._write(history.select, owner, session, message)
+        leaf = await self.write(history.select, owner, session, message)
         self.notify(SessionNotice(str(session), owner.requester, {"active": leaf}))
 
     async def models(self) -> list[ModelInfo]:
@@ -212,7 +212,7 @@ class Engine:
         with _unavailable():
             return await self.readers.call(function, *args, **kwargs)
 
-    async def _write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Once more after an error of the database: of two prompts with one key, the loser finds the winner's run."""
         begun = time.monotonic()
         again, pause = True, LOCKED_PAUSES[0]

@@ -22,7 +22,7 @@ async def index_for_ever(readers: Readers, writer: LogWriter) -> None:
         await asyncio.sleep(TURN_SECONDS)
         try:
             if await readers.call(_is_behind):
-                while await writer.call(_catch_up):
+                while await writer.call(_catch_up):  # noqa: ASYNC110  it is work, and no waiting
                     await asyncio.sleep(PAUSE_SECONDS)
         except (DatabaseError, InterfaceError) as error:
             tell(log, "the search index falls behind", error)

@@ -25,10 +25,11 @@ MOST_WORDS = 16
 BEGINNING_CHARS = 2  # a single letter begins too many words to be of use
 SNIPPET_CHARS, BEFORE_CHARS = 200, 60
 
-_WORD = re.compile(rf"[^\x00{SEPARATORS}]+")
+# Halves of surrogate pairs are in no text that could be stored.
+_WORD = re.compile(rf"[^\x00\ud800-\udfff{SEPARATORS}]+")
 _MARKS = re.compile("[\u0300-\u036f]+")
 
-_HITS_SQLITE = f"""
+_HITS_SQLITE = """
     SELECT e.id, e.session_id, e.message_id
     FROM chat_searchindex i JOIN chat_searchentry e ON e.id = i.rowid
     WHERE i.chat_searchindex MATCH %s AND i.rowid > %s AND i.rowid < %s ORDER BY i.rowid DESC LIMIT %s
@@ -134,7 +135,7 @@ def _complete(owner: Owner, query: Query, found: Found) -> list[Hit]:
         session, message = sessions.get(session_id), messages.get(message_id)
         if session is None or (message is None and message_id != session_id):
             continue  # deleted or handed over at this moment
-        snippet, matches = excerpt(session.title if message is None else message.start, pattern)  # type: ignore[attr-defined]
+        snippet, matches = excerpt(session.title if message is None else message.start, pattern)
         hits.append(
             Hit(
                 session=session.id,
