@@ -4,6 +4,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django.http import StreamingHttpResponse
+from django.utils.http import content_disposition_header
 from ninja import Field, Router, Schema
 
 from chat.api.request import ApiRequest
@@ -33,7 +34,7 @@ def _file(request: ApiRequest, format_: Format, session: UUID | None, name: str)
     write = export.as_json if format_ == "json" else export.as_markdown
     content: AsyncIterator[bytes] = write(request.desk.engine, request.auth.owner, session)
     response = StreamingHttpResponse(content, content_type=_TYPES[format_])
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    response["Content-Disposition"] = content_disposition_header(True, name)
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"
     return response

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from chat.models import Message
 from chat.protocol.events import Part
-from chat.runs.conversations import Conversation, Node, Unfit, conversation, date_of, text_part
+from chat.runs.conversations import Conversation, Node, Unfit, conversation, date_of, opening, text_part
 
 _ROLES = {"user": Message.Role.USER, "assistant": Message.Role.ASSISTANT}
 
@@ -45,7 +45,8 @@ def of_chatgpt(filed: Filed, raw: bytes) -> Conversation:
     return conversation(
         f"chatgpt:{name}",
         [node._replace(parent=alias.get(node.parent) if node.parent else None) for node, _ in kept],
-        title=_text(filed.title),
+        title=_text(filed.title) or opening(node for node, _ in kept),
+        by_date=True,
         created=date_of(filed.create_time),
         updated=date_of(filed.update_time),
         active=alias.get(current) if current else None,

@@ -98,8 +98,9 @@ def conversation(
     model: str = "",
     system: str = "",
     archived: bool = False,
+    by_date: bool = False,
 ) -> Conversation:
-    """In order and within bounds. Raises Unfit."""
+    """In order and within bounds. `by_date`: siblings are, and not as the file has them. Raises Unfit."""
     if len(nodes) > LONGEST_PATH:
         raise Unfit(f"It has more than {LONGEST_PATH} messages.")
     if len({node.id for node in nodes}) < len(nodes):
@@ -108,11 +109,11 @@ def conversation(
         if sum(len(part["text"]) for part in node.parts) > settings.CHAT_ANSWER_CHARS:
             raise Unfit(f"One of its messages has more than {settings.CHAT_ANSWER_CHARS} characters.")
     begun = _date(created) or min(filter(None, (_date(node.created) for node in nodes)), default=datetime.now(UTC))
-    ordered = _in_order(nodes, begun)
+    ordered = _in_order(nodes, begun, by_date)
     known = {node.id for node in ordered}
     return Conversation(
         source=source,
-        title=_title(title, ordered),
+        title=" ".join(_clean(title).split())[:TITLE_CHARS],
         model=_clean(model),
         system=_clean(system),
         archived=archived,
@@ -123,8 +124,8 @@ def conversation(
     )
 
 
-def _in_order(nodes: Sequence[Node], begun: datetime) -> list[Node]:
-    """Each after its parent; siblings by their dates, else as the file has them. Who has no date has its parent's."""
+def _in_order(nodes: Sequence[Node], begun: datetime, by_date: bool) -> list[Node]:
+    """Each after its parent. Who has no date has its parent's."""
     children: dict[str | None, list[Node]] = {}
     for node in nodes:
         children.setdefault(node.parent, []).append(node)
@@ -134,7 +135,8 @@ def _in_order(nodes: Sequence[Node], begun: datetime) -> list[Node]:
     while waiting:
         parent = waiting.pop()
         dated = [node._replace(created=_date(node.created) or dates[parent]) for node in children.get(parent, ())]
-        dated.sort(key=lambda node: node.created or begun)
+        if by_date:
+            dated.sort(key=lambda node: node.created or begun)
         ordered += dated
         dates.update((node.id, node.created or begun) for node in dated)
         waiting += [node.id for node in dated]
@@ -154,10 +156,10 @@ def date_of(seconds: Any) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _title(title: str, nodes: Iterable[Node]) -> str:
-    line = " ".join(_clean(title).split())[:TITLE_CHARS]
+def opening(nodes: Iterable[Node]) -> str:
+    """A title for what has none."""
     prompts = (node for node in nodes if node.role == Message.Role.USER)
-    return line or first_words(next((part["text"] for node in prompts for part in node.parts), ""))
+    return first_words(next((part["text"] for node in prompts for part in node.parts), ""))
 
 
 def _part(part: Mapping[str, Any]) -> Part:

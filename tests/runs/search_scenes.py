@@ -38,7 +38,8 @@ EXPECTED = {
     "apple": _APPLES, "apple ": _APPLES[1:], "APPL": _APPLES, "pear apple": _APPLES[1:], "a": _TITLE + _APPLES[1:],
     "zurich": _TITLE, "zürich": _TITLE, "Zu\u0308rich": _TITLE, "arger": _GERMAN, "straßen": _GERMAN, "example": _MAIL,
     "someone@example.org": _MAIL, "x_1": _MAIL, "bold": _MAIL, "txt pear": _APPLES[:1], "中文": _CJK, "日本": _CJK,
-    "title": _TITLE, "\0apple\0": _APPLES[1:], "apple*": _APPLES[1:], "-apple": _APPLES, "AND": _APPLES[:1], "apple " * 500: _APPLES[1:],
+    "title": _TITLE, "\0apple\0": _APPLES[1:], "apple*": _APPLES[1:], "-apple": _APPLES, "AND": _APPLES[:1],
+    "apple " * 500: _APPLES[1:],
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from chat.models import ChatSession, Message, search_index
 from chat.models.ids import new_id
 from chat.runs import search
 from chat.runs.owner import Owner
+from chat.web.accounts import hand_over
 from tests.runs import search_scenes as scenes
 
 
@@ -39,7 +40,7 @@ def end_beside_a_sign_in() -> dict[str, Any]:
 
     def sign_in() -> None:
         ended.wait(10)
-        scenes.hand_over(guest, user)
+        hand_over(guest, user)
         waited.set()
         connection.close()
 
@@ -81,7 +82,7 @@ def search_among_many(messages: str) -> dict[str, Any]:
         took.append((time.perf_counter() - begun) * 1000)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE chat_searchentry")
-        words = [f"'u{few.user}:common':*", 2**63 - 1, 21]
+        words: list[str | int] = [f"'u{few.user}:common':*", 2**63 - 1, 21]
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {search._HITS_POSTGRES}", words)
         [(explained,)] = cursor.fetchall()
         cursor.execute(f"EXPLAIN {search._HITS_POSTGRES}", words)
