@@ -1,9 +1,10 @@
 """What chat sessions are searched by: an index that the database keeps itself, by triggers.
 
-Every title has an entry, and every message from the moment its text is final: an answer is indexed once, at its run's
-end, and never while it streams. Triggers, since rows also go by cascades, by the admin's bulk deletes and by other
-versions of this code. The index knows whose an entry is, so that a search costs what its owner's hits cost and not
-what everybody's do. `id` orders the entries: titles above messages, and what was indexed later above what was before.
+Every title has an entry, and every message from the moment its text is final: an answer gets one once, at its run's
+end, and none while it streams. Triggers, since rows also go by cascades, by the admin's bulk deletes and by other
+versions of this code. To find the words of an entry is left to the background (chat/runs/indexing.py). The index knows
+whose an entry is, so that a search costs what its owner's hits cost and not what everybody's do. `id` orders the
+entries: titles above messages, and what came later above what came before.
 
 `chat_searchentry` says of which title or message an entry is: that of a title has the chat session's id in the place of
 the message's. It is no model: nothing but the triggers writes it, and nothing but `chat/runs/search.py` reads it.
@@ -11,6 +12,7 @@ the message's. It is no model: nothing but the triggers writes it, and nothing b
 
 from typing import Any
 
+from django.db import connection as default
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -39,11 +41,20 @@ def fill(connection: BaseDatabaseWrapper) -> int:
     """
     index = _of(connection)
     filled = sum(_fill(connection, statements) for statements in (index.FILL_TITLES, index.FILL_MESSAGES))
-    if filled and connection.vendor == "sqlite":
-        while search_sqlite.catch_up(connection, BATCH, BATCH * search_sqlite.STEP_CHARS):
+    if filled:
+        while index.catch_up(connection, BATCH):
             pass
-        search_sqlite.optimize(connection)
+        index.settle(connection)
     return filled
+
+
+def is_behind() -> bool:
+    return bool(_of(default).is_behind(default))
+
+
+def catch_up() -> bool:
+    """Index some of what was written since; whether there was anything to do."""
+    return bool(_of(default).catch_up(default))
 
 
 def _fill(connection: BaseDatabaseWrapper, statements: tuple[str, ...]) -> int:

@@ -4,14 +4,18 @@ A GIN index goes through all that has a word, or a word that begins so. With the
 what this owner has. Words are told apart here and not by to_tsvector, which takes a path or an address for one word and
 drops what looks like a tag: letters and digits are words, without accents and in lower case, as FTS5 has it on SQLite.
 
-The row of a chat session's title says whose its messages are. It is locked for share, so that an answer that ends at
-the moment its guest signs in belongs to the user.
+The triggers leave an entry without words, since to find them takes milliseconds, for which the end of a run would wait;
+`catch_up` does it afterwards. The row of a chat session's title says whose its messages are. It is locked for share, so
+that an answer that ends at the moment its guest signs in belongs to the user.
 """
+
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 INDEXED_CHARS = 100_000  # with the owners below 1 MB, the most that a tsvector holds
 WORD_CHARS = 100
 NO_ID = "00000000-0000-0000-0000-000000000000"  # below any
 TITLE_BIT = 62
+STEP_ENTRIES = 16  # indexed in one statement
 
 # ASCII, Latin-1 and the blocks of punctuation and symbols. By code points, since what Postgres takes for a letter
 # depends on the database's locale. chat/runs/search.py tells the words of a query apart by the same.
@@ -40,13 +44,11 @@ CREATE OR REPLACE FUNCTION chat_search_session() RETURNS trigger LANGUAGE plpgsq
 DECLARE
     mine text := chat_search_owner(NEW.owner_id::text, NEW.guest);
 BEGIN
-    INSERT INTO chat_searchentry (id, owner, session_id, message_id, words)
-    VALUES (nextval('chat_searchentry_number') + (1::bigint << {TITLE_BIT}), mine, NEW.id, NEW.id,
-        chat_search_words(mine, NEW.title))
-    ON CONFLICT (session_id, message_id) DO UPDATE SET owner = EXCLUDED.owner, words = EXCLUDED.words;
+    INSERT INTO chat_searchentry (id, owner, session_id, message_id)
+    VALUES (nextval('chat_searchentry_number') + (1::bigint << {TITLE_BIT}), mine, NEW.id, NEW.id)
+    ON CONFLICT (session_id, message_id) DO UPDATE SET owner = EXCLUDED.owner, words = NULL;
     IF TG_OP = 'UPDATE' AND chat_search_owner(OLD.owner_id::text, OLD.guest) <> mine THEN
-        UPDATE chat_searchentry e SET owner = mine, words = chat_search_words(mine, m.text)
-        FROM chat_message m WHERE e.session_id = NEW.id AND m.id = e.message_id;
+        UPDATE chat_searchentry SET owner = mine, words = NULL WHERE session_id = NEW.id AND message_id <> NEW.id;
     END IF;
     RETURN NULL;
 END $$;
@@ -59,10 +61,13 @@ BEGIN
     WHERE session_id = NEW.session_id AND message_id = NEW.session_id FOR SHARE;
     IF NOT FOUND THEN -- the index is just being filled
         SELECT chat_search_owner(owner_id::text, guest) INTO mine FROM chat_chatsession WHERE id = NEW.session_id;
+        IF NOT FOUND THEN -- it comes later, as its foreign key allows: a fixture that is loaded
+            RETURN NULL;
+        END IF;
     END IF;
-    INSERT INTO chat_searchentry (id, owner, session_id, message_id, words)
-    VALUES (nextval('chat_searchentry_number'), mine, NEW.session_id, NEW.id, chat_search_words(mine, NEW.text))
-    ON CONFLICT (session_id, message_id) DO UPDATE SET words = EXCLUDED.words;
+    INSERT INTO chat_searchentry (id, owner, session_id, message_id)
+    VALUES (nextval('chat_searchentry_number'), mine, NEW.session_id, NEW.id)
+    ON CONFLICT (session_id, message_id) DO UPDATE SET words = NULL;
     RETURN NULL;
 END $$;
 
@@ -101,11 +106,12 @@ CREATE = [
     """
     CREATE TABLE chat_searchentry (
         id bigint PRIMARY KEY, owner text NOT NULL, session_id uuid NOT NULL, message_id uuid NOT NULL,
-        words tsvector NOT NULL, UNIQUE (session_id, message_id)
+        words tsvector, UNIQUE (session_id, message_id)
     )
     """,
     # What was indexed last lies in a list that every search goes through, until it is merged: a short one.
     "CREATE INDEX chat_searchentry_words ON chat_searchentry USING gin (words) WITH (gin_pending_list_limit = 256)",
+    "CREATE INDEX chat_searchentry_behind ON chat_searchentry (id) WHERE words IS NULL",
     _FUNCTIONS,
     *(_trigger(name, *rest) for name, rest in _TRIGGERS.items()),
 ]
@@ -128,10 +134,10 @@ FILL_TITLES = (
     ) ORDER BY s.id LIMIT %s
     """,
     f"""
-    INSERT INTO chat_searchentry (id, owner, session_id, message_id, words)
-    SELECT nextval('chat_searchentry_number') + (1::bigint << {TITLE_BIT}), mine, id, id, chat_search_words(mine, title)
+    INSERT INTO chat_searchentry (id, owner, session_id, message_id)
+    SELECT nextval('chat_searchentry_number') + (1::bigint << {TITLE_BIT}), mine, id, id
     FROM (
-        SELECT id, title, chat_search_owner(owner_id::text, guest) AS mine FROM chat_chatsession
+        SELECT id, chat_search_owner(owner_id::text, guest) AS mine FROM chat_chatsession
         WHERE id BETWEEN %s AND %s ORDER BY id FOR NO KEY UPDATE
     ) s
     ON CONFLICT (session_id, message_id) DO NOTHING
@@ -144,10 +150,10 @@ FILL_MESSAGES = (
     ) ORDER BY m.id LIMIT %s
     """,
     """
-    INSERT INTO chat_searchentry (id, owner, session_id, message_id, words)
-    SELECT nextval('chat_searchentry_number'), owner, session_id, message_id, chat_search_words(owner, text)
+    INSERT INTO chat_searchentry (id, owner, session_id, message_id)
+    SELECT nextval('chat_searchentry_number'), owner, session_id, message_id
     FROM (
-        SELECT title.owner, m.session_id, m.id AS message_id, m.text
+        SELECT title.owner, m.session_id, m.id AS message_id
         FROM chat_message m JOIN chat_searchentry title
             ON title.session_id = m.session_id AND title.message_id = m.session_id
         WHERE m.id BETWEEN %s AND %s AND m.status <> 'streaming' ORDER BY m.id FOR SHARE
@@ -155,3 +161,37 @@ FILL_MESSAGES = (
     ON CONFLICT (session_id, message_id) DO NOTHING
     """,
 )
+
+# What is behind -------------------------------------------------------------------------------------------------------
+
+# Several processes do it at once, each others.
+_CATCH_UP = """
+    WITH behind AS (
+        SELECT id, owner, session_id, message_id FROM chat_searchentry
+        WHERE words IS NULL ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+    )
+    UPDATE chat_searchentry e SET words = chat_search_words(b.owner, coalesce(m.text, s.title, ''))
+    FROM behind b
+    LEFT JOIN chat_message m ON m.id = b.message_id
+    LEFT JOIN chat_chatsession s ON s.id = b.message_id
+    WHERE e.id = b.id
+"""
+
+
+def is_behind(connection: BaseDatabaseWrapper) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT 1 FROM chat_searchentry WHERE words IS NULL)")
+        return bool(cursor.fetchall()[0][0])
+
+
+def catch_up(connection: BaseDatabaseWrapper, entries: int = STEP_ENTRIES) -> bool:
+    """One step; whether there was anything to do."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CATCH_UP, [entries])
+        return bool(cursor.rowcount)
+
+
+def settle(connection: BaseDatabaseWrapper) -> None:
+    """Tell the planner of what was indexed at once."""
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE chat_searchentry")

@@ -19,8 +19,8 @@ from django.db.backends.utils import CursorWrapper
 INDEXED_CHARS = 100_000  # of a message, as many are searched
 OWNER_BITS, TITLE_BIT = 40, 39
 NO_ID = "0" * 32  # below any
-# What one step indexes and merges at most, in entries, characters and pages of 4 kB: about 3 ms each.
-STEP_ENTRIES, STEP_CHARS, STEP_PAGES = 16, 32_000, 32
+# What one step indexes and merges at most, in entries, characters an entry and pages of 4 kB: a few ms.
+STEP_ENTRIES, STEP_CHARS, STEP_PAGES = 16, 2_000, 32
 
 _FIRST = f"(owner.id << {OWNER_BITS})"
 _OWNER = "coalesce('u' || NEW.owner_id, 'g' || NEW.guest)"
@@ -194,12 +194,12 @@ _QUEUED = f"""
 def is_behind(connection: BaseDatabaseWrapper) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT EXISTS (SELECT 1 FROM chat_searchqueue)")
-        [(behind,)] = cursor.fetchall()
-    return bool(behind)
+        return bool(cursor.fetchall()[0][0])
 
 
-def catch_up(connection: BaseDatabaseWrapper, entries: int = STEP_ENTRIES, chars: int = STEP_CHARS) -> bool:
-    """One step, in a transaction; whether another one would find something to do."""
+def catch_up(connection: BaseDatabaseWrapper, entries: int = STEP_ENTRIES) -> bool:
+    """One step, in a transaction; whether there was anything to do."""
+    chars = entries * STEP_CHARS
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         cursor.execute(_QUEUED, [entries])
         done = []
@@ -223,7 +223,7 @@ def _merge(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> bool:
     return bool(connection.connection.total_changes - before >= 2)  # https://sqlite.org/fts5.html#the_merge_command
 
 
-def optimize(connection: BaseDatabaseWrapper) -> None:
-    """Merge all that there is. Takes seconds."""
+def settle(connection: BaseDatabaseWrapper) -> None:
+    """Merge all that was indexed at once. Takes seconds."""
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO chat_searchindex (chat_searchindex) VALUES ('optimize')")

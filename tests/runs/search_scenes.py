@@ -6,7 +6,7 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db import connection
 
-from chat.models import ChatSession, Message, search_sqlite
+from chat.models import ChatSession, Message, search_index
 from chat.models.ids import new_id
 from chat.runs import search
 from chat.runs.owner import Owner
@@ -44,9 +44,8 @@ EXPECTED = {
 
 
 def caught_up() -> None:
-    if connection.vendor == "sqlite":
-        while search_sqlite.catch_up(connection):
-            pass
+    while search_index.catch_up():
+        pass
 
 
 def prepare() -> None:

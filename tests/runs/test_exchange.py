@@ -21,6 +21,7 @@ from chat.runs.conversations import Conversation
 from chat.runs.engine import Engine
 from chat.runs.importing import Report
 from chat.runs.owner import Owner
+from chat.web.accounts import hand_over
 from tests.runs import chatgpt_file as chatgpt
 from tests.runs.helpers import ask, until, wait_ended
 
@@ -440,3 +441,13 @@ async def test_many_and_long_messages_are_read_by_pages(
 def test_a_file_name_is_harmless(title: str | None, name: str) -> None:
     assert export.file_name("json", title).startswith(f"{name}-20")
     assert export.file_name("json", title).endswith(".json")
+
+
+async def test_a_guest_who_imported_what_the_user_imported_may_sign_in(engine: Engine, alice: Owner) -> None:
+    guest = Owner(guest="charlie")
+    for owner in (alice, guest):
+        assert (await imported(engine, owner, chatgpt.file(chatgpt.EDITED))).imported == 1
+    assert (await imported(engine, guest, chatgpt.file(chatgpt.WITH_TOOLS))).imported == 1
+    await engine.write(hand_over, guest, alice)
+    assert len(await exported(engine, alice)) == 3
+    assert (await imported(engine, alice, chatgpt.file(chatgpt.EDITED, chatgpt.WITH_TOOLS))).unchanged == 2

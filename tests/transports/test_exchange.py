@@ -178,7 +178,6 @@ def test_more_than_the_most_is_refused(server: ServerProcess, reader: Person) ->
 
 def test_a_form_is_no_file(server: ServerProcess, reader: Person) -> None:
     visitor = reader.visitor
-    for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
-        headers = {"Cookie": visitor.cookie, "Content-Type": kind}
-        status, body, _ = call(server, "POST", "/api/import", headers, b"a=b" * 2_000_000)
-        assert 400 <= status < 500, body
+    headers = {"Cookie": visitor.cookie, "Content-Type": "application/x-www-form-urlencoded"}
+    status, body, _ = call(server, "POST", "/api/import", headers, b"a=b" * 2_000_000)
+    assert status in (413, 415), body
