@@ -7,7 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
-from chat.api import messages, models, runs, sessions, tokens, usage
+from chat.api import exchange, messages, models, runs, search, sessions, tokens, usage
 from chat.api.body import JsonBody, NotJson, Renderer, check_type
 from chat.api.describe import Docs, described
 from chat.protocol.errors import ChatError
@@ -99,3 +99,5 @@ api.add_router("", runs.router)
 api.add_router("/models", models.router)
 api.add_router("/usage", usage.router)
 api.add_router("/tokens", tokens.router)
+api.add_router("/search", search.router)
+api.add_router("", exchange.router)

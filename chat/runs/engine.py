@@ -27,7 +27,7 @@ from chat.protocol.errors import ChatError
 from chat.protocol.frames import SessionState
 from chat.providers.base import ModelInfo, Provider
 from chat.runs import claim as claims
-from chat.runs import follow, history, start, stop, title
+from chat.runs import follow, history, indexing, start, stop, title
 from chat.runs.claim import Claim
 from chat.runs.duties import Duties
 from chat.runs.execute import Generation
@@ -94,6 +94,7 @@ class Engine:
         await self.bus.open()
         self.spawn(self._duties.tick_for_ever())
         self.spawn(self.provider.warm())
+        self.spawn(indexing.index_for_ever(self.readers, self.writer))
         if self.worker and settings.CHAT_LOG_HOURS:
             self.spawn(retention.fold_for_ever(self.readers, self.writer, settings.CHAT_LOG_HOURS))
 

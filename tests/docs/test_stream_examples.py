@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from django.urls import URLPattern
 
+from chat.api.app import api
 from chat.protocol import frames, sse
 from chat.protocol.events import Event, PartDelta, encode_data
 from chat.transports import sse as views
@@ -73,7 +74,8 @@ def test_the_requests_are_understood() -> None:
     assert sse.position(resumed.split("Last-Event-ID: ")[1].strip())[1] == 3
     told = set(re.findall(r"(?:GET|POST) /api/([^\s?`]+)", PAGE))
     known = {re.sub(r"<str:(\w+)>", r"{\1}", str(each.pattern)) for each in urlpatterns if isinstance(each, URLPattern)}
-    assert told - {f"runs/{RUN}/events"} <= known
+    known |= {path.removeprefix("/api/") for path in api.get_openapi_schema()["paths"]}
+    assert told - {f"runs/{RUN}/events", "docs"} <= known
     assert set(Body.__struct_fields__) <= set(re.findall(r"`(\w+)`", PAGE))
 
 
