@@ -240,7 +240,8 @@ def test_nothing_is_told_of_what_is_not_there() -> None:
 
 
 def test_every_operation_of_rest_is_told_and_no_other() -> None:
-    told = re.findall(r"`(GET|POST|PATCH|DELETE) (/api/[^`\s?]*)", section(PAGE, "REST"))
+    text = "".join(section(PAGE, heading) for heading in ("REST", "Search", "Export", "Import"))
+    told = re.findall(r"`(GET|POST|PATCH|DELETE) (/api/[^`\s?]*)", text)
     described = {
         (method.upper(), path) for path, methods in api.get_openapi_schema()["paths"].items() for method in methods
     }
@@ -256,7 +257,9 @@ def test_the_status_of_an_error_is_that_of_the_code() -> None:
 
 
 def test_the_json_of_http_is_what_the_server_sends() -> None:
-    error, listed = (json.loads(block) for block in blocks(PAGE[PAGE.index("## HTTP") :], "json"))
+    [error], [listed] = (
+        [json.loads(block) for block in blocks(section(PAGE, heading), "json")] for heading in ("Errors", "REST")
+    )
     assert set(error["error"]) == {"code", "message", "retryable", "field"}
     assert set(listed) == set(SessionPage.model_fields)
     assert [set(each) for each in listed["sessions"]] == [set(Listed.model_fields)]
