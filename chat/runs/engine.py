@@ -25,7 +25,6 @@ from chat.models.ids import new_id
 from chat.models.outage import cause, is_locked, is_outage, tell
 from chat.protocol.errors import ChatError
 from chat.protocol.frames import SessionState
-from chat.protocol.operations import PromptSend
 from chat.providers.base import ModelInfo, Provider
 from chat.runs import claim as claims
 from chat.runs import follow, history, start, stop, title
@@ -163,7 +162,7 @@ class Engine:
             self.execute(accepted.claim)
         if not accepted.repeat:
             queued = () if executed else (RunQueued(),)
-            self.notify(*queued, *_news(owner, accepted, asked))
+            self.notify(*queued, *_news(owner, accepted))
         return accepted
 
     async def follow(self, owner: Owner, run: UUID, after: int = 0, *, queued: bool = False) -> follow.Follower:
@@ -328,9 +327,9 @@ class Engine:
         return task
 
 
-def _news(owner: Owner, accepted: Accepted, asked: AnyPrompt) -> tuple[Notice, ...]:
+def _news(owner: Owner, accepted: Accepted) -> tuple[Notice, ...]:
     session = str(accepted.session)
     changes: dict[str, str | bool | None] = {"active": str(accepted.message)}
-    if isinstance(asked, PromptSend) and asked.session is None:
-        changes["title"] = start.first_words(asked.text)
+    if accepted.title:
+        changes["title"] = accepted.title
     return RunBegan(session, str(accepted.run)), SessionNotice(session, owner.requester, changes)

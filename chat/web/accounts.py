@@ -23,6 +23,9 @@ def hand_over_guest_sessions(request: HttpRequest, user: AbstractBaseUser, **_: 
 
 @transaction.atomic
 def hand_over(guest: Owner, user: Owner) -> None:
+    # An application that names its only chat session has used the same name on both sides of the sign-in.
+    named = user.sessions().filter(client_id__isnull=False).values("client_id")
+    guest.sessions().filter(client_id__in=named).update(client_id=None)
     guest.sessions().update(owner_id=user.user, guest="")
     runs = Run.objects.filter(requester=guest.requester)
     # A client that counts its ids from 1 may have used the same ones on both sides of the sign-in.
