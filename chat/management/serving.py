@@ -10,6 +10,7 @@ import ipaddress
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from chat.management.uvicorn_socket import UvicornSocket
+from chat.transports.hang_up import HANG_UP
 
 MAX_FRAME_BYTES = 1024 * 1024
 # Daphne has no back-pressure: a client that asks for large frames and reads none of them would fill the memory.
@@ -115,7 +117,18 @@ def _unsent(transport: Any) -> int:
     return len(transport.dataBuffer) - int(transport.offset) + int(transport._tempDataLen)
 
 
+def _hang_up(request: Any) -> None:
+    """Close after what was written, without the end of the body."""
+    if request.channel is not None:
+        request.channel.loseConnection()
+
+
 class Daphne(DaphneServer):  # type: ignore[misc]
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if scope["type"] == "http":
+            scope["extensions"] = {HANG_UP: partial(_hang_up, protocol)}
+        return super().create_application(protocol, scope)
+
     def kill_all_applications(self) -> "Deferred[list[Any]]":
         """Cancels what still runs.
 
