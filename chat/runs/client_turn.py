@@ -7,10 +7,10 @@ are not: whoever invents one would have the model believe that it was its own.
 """
 
 import hashlib
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Case, TextField, Value, When
 from msgspec import Struct
 
 from chat.models import ChatSession, Message, Run
@@ -107,13 +107,11 @@ def find(owner: Owner, turn: ClientTurn) -> UUID | None:
 
 
 def named(owner: Owner, chat: str) -> UUID | None:
-    """The owner's chat session that a client calls so, or that has this id."""
-    called = Q(client_id=chat)
-    if id_ := as_id(chat):
-        called |= Q(id=id_)
-    # Should one have the other's id for a name: the name.
-    rows = owner.sessions().filter(called).values_list("client_id", "id")
-    return next((id_ for _, id_ in sorted(rows, key=lambda row: row[0] != chat)), None)
+    """The owner's chat session that a client calls so, else the one that has this id."""
+    found = owner.sessions().filter(client_id=chat).values_list("id", flat=True).first()
+    if found is None and (id_ := as_id(chat)):
+        found = owner.sessions().filter(id=id_).values_list("id", flat=True).first()
+    return found
 
 
 def as_id(text: str) -> UUID | None:
@@ -154,6 +152,13 @@ def _fits(stored: str, told: str) -> bool:
 # Where in its tree --------------------------------------------------------------------------------------------------
 
 
+class _Stored(NamedTuple):
+    id: UUID
+    parent: UUID | None
+    role: str
+    text: str  # of a prompt; what was answered is looked up only where there is no other way to know it
+
+
 class _Walk:
     """`stored`: the message that was reached in the tree. `missing`: what comes behind it and is not stored."""
 
@@ -163,36 +168,48 @@ class _Walk:
         self.stored = session.active_leaf_id if turn.appends else None
         self.missing: list[Message] = []
         self._texts: list[str] = []
-        self._children: dict[UUID | None, list[Message]] = {}
-        rows = Message.objects.none() if session._state.adding else Message.objects.filter(session=session)
-        for message in rows.only("role", "parent", "text").order_by("-id"):
-            self._children.setdefault(message.parent_id, []).append(message)
+        self._children: dict[UUID | None, list[_Stored]] = {}
+        if not session._state.adding:
+            for row in _tree(session):
+                self._children.setdefault(row.parent, []).append(row)
 
     def to_prompt(self) -> Message:
-        said = self.turn.said
-        for number, each in enumerate(said[:-1]):
-            if each.role == User:
-                following = said[number + 1]
-                self._go(self._prompt(each.text, following.id) or self._new_prompt(each.text))
-            elif answer := self._answer(each):
-                self._go(answer)
+        *before, prompt = self.turn.said
         if self.turn.appends:
-            return self._new_prompt(said[-1].text)
-        return self._prompt(said[-1].text) or self._new_prompt(said[-1].text)
+            return self._new_prompt(prompt.text)
+        for said, after in zip(before, self.turn.said[1:], strict=True):
+            if said.role == User:
+                self._take_prompt(said.text, after.id)
+            else:
+                self._take_answer(said)
+        found = self._prompt(prompt.text)
+        return Message.objects.get(id=found.id) if found else self._new_prompt(prompt.text)
 
-    def _go(self, message: Message) -> None:
-        if message._state.adding:
-            self.missing.append(message)
+    def _take_prompt(self, text: str, answer: UUID | None) -> None:
+        if found := self._prompt(text, answer):
+            self.stored = found.id
         else:
-            self.stored = message.id
+            self.missing.append(self._new_prompt(text))
 
-    def _below(self, role: Message.Role) -> list[Message]:
+    def _take_answer(self, said: Said) -> None:
+        answers = self._below(Assistant)
+        found = next((answer for answer in answers if answer.id == said.id), None) or self._told(answers, said.text)
+        if found is None and self.turn.trusted and said.text:
+            parts = [{"type": "text", "text": said.text}]
+            answer = Message(session=self.session, parent_id=self._leaf, role=Assistant, text=said.text, parts=parts)
+            self.missing.append(answer)
+        elif found or answers:
+            self.stored = (found or answers[0]).id
+
+    def _told(self, answers: list[_Stored], text: str) -> _Stored | None:
+        texts = dict(Message.objects.filter(id__in=[answer.id for answer in answers]).values_list("id", "text"))
+        return next((answer for answer in answers if _fits(texts[answer.id], text)), None)
+
+    def _below(self, role: str) -> list[_Stored]:
         """The newest first; none behind what is not stored."""
-        if self.missing:
-            return []
-        return [message for message in self._children.get(self.stored, ()) if message.role == role]
+        return [] if self.missing else [row for row in self._children.get(self.stored, ()) if row.role == role]
 
-    def _prompt(self, text: str, answer: UUID | None = None) -> Message | None:
+    def _prompt(self, text: str, answer: UUID | None = None) -> _Stored | None:
         """The stored prompt of this text that comes next, if there are more the one with this answer."""
         found = self._said(text, answer)
         if found is None and (answers := self._below(Assistant)):
@@ -203,9 +220,9 @@ class _Walk:
             self._texts.append(text)
         return found
 
-    def _said(self, text: str, answer: UUID | None) -> Message | None:
-        found = [message for message in self._below(User) if message.text == text]
-        answered = (each for each in found if any(below.id == answer for below in self._children.get(each.id, ())))
+    def _said(self, text: str, answer: UUID | None) -> _Stored | None:
+        found = [row for row in self._below(User) if row.text == text]
+        answered = (row for row in found if any(below.id == answer for below in self._children.get(row.id, ())))
         return next(answered, found[0] if found else None)
 
     def _new_prompt(self, text: str) -> Message:
@@ -213,19 +230,13 @@ class _Walk:
         known_by = fingerprint(self._texts) if self.turn.chat is None else None
         return prompts.user_message(self.session, self._leaf, text, known_by)
 
-    def _answer(self, told: Said) -> Message | None:
-        answers = self._below(Assistant)
-        for answer in answers:
-            if answer.id == told.id:
-                return answer
-        for answer in answers:
-            if _fits(answer.text, told.text):
-                return answer
-        if self.turn.trusted and told.text:
-            parts = [{"type": "text", "text": told.text}]
-            return Message(session=self.session, parent_id=self._leaf, role=Assistant, text=told.text, parts=parts)
-        return answers[0] if answers else None
-
     @property
     def _leaf(self) -> UUID | None:
         return self.missing[-1].id if self.missing else self.stored
+
+
+def _tree(session: ChatSession) -> list[_Stored]:
+    """The newest first. It is read within the transaction that starts a run, so nothing that is not needed."""
+    said = Case(When(role=User, then="text"), default=Value(""), output_field=TextField())
+    rows = Message.objects.filter(session=session).order_by("-id").values_list("id", "parent_id", "role", said)
+    return [_Stored(*row) for row in rows]

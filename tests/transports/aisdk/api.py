@@ -32,10 +32,13 @@ class Reply:
 
     def until(self, words: bytes) -> Self:
         while words not in self.body:
-            piece = self._response.read1()
-            assert piece, self.body[-300:]
-            self.body += piece
+            self.until_more()
         return self
+
+    def until_more(self) -> None:
+        piece = self._response.read1()
+        assert piece, self.body[-300:]
+        self.body += piece
 
     def whole(self) -> Self:
         try:
