@@ -1,10 +1,10 @@
-import os
 from collections.abc import Iterator
 
 import pytest
 
+from tests.packages import installed_or_skipped
 from tests.servers import ServerProcess
-from tests.transports.aisdk.hooks import Hook, NoNode, find_node, installed
+from tests.transports.aisdk.hooks import PROJECT, Hook
 from tests.transports.conftest import Start
 
 GENERATIONS = (3, 4, 5, 7)
@@ -13,15 +13,8 @@ GRACE_SECONDS = 0.5
 
 @pytest.fixture(scope="session")
 def hooks() -> Iterator[dict[int, Hook]]:
-    try:
-        node = find_node()
-        installed(node)
-    except NoNode as error:
-        reason = f"no packages from npm: {error}"
-        if os.environ.get("REQUIRE_SERVICES"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    found = {generation: Hook(generation, node) for generation in GENERATIONS}
+    node, home = installed_or_skipped(PROJECT)
+    found = {generation: Hook(generation, node, home) for generation in GENERATIONS}
     yield found
     for hook in found.values():
         hook.close()

