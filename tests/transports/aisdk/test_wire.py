@@ -12,7 +12,6 @@ from tests.servers import ServerProcess
 from tests.stored import Stored, key
 from tests.tokens import give_token
 from tests.transports.aisdk.api import Api, five, four, new_chat, old, run_of
-from tests.transports.conftest import Start
 from tests.transports.people import People
 from tests.upstream import Scenario
 
@@ -81,23 +80,6 @@ def test_an_application_may_say_it_in_the_path_the_query_the_body_or_a_header(al
             reply.whole()
             assert reply.body.startswith(START[protocol])
             assert (reply.text if protocol == "text" else reply.answer) == scenario.text
-
-
-def test_the_server_may_have_a_protocol_for_all(kind: str, start: Start) -> None:
-    server = start(kind, CHAT_AISDK_PROTOCOL="text", CHAT_AISDK_TRUST_HISTORY="on")
-    program, scenario = Api(server, {}), fresh()
-    with program.post(five(new_chat(), scenario.prompt)) as reply:
-        assert reply.whole().text == scenario.text
-    with program.post(five(new_chat(), scenario.prompt), X_Chat_Protocol="auto") as reply:
-        assert reply.whole().answer == scenario.text
-    body = old("Be brief.", "I am.", scenario.prompt)
-    body["messages"][0]["role"] = "system"
-    with program.post(body) as reply:
-        assert reply.whole().text == scenario.text
-    stored = Stored(server.database)
-    assert json.loads(stored.value("SELECT options FROM chat_run WHERE id = ?", run_of(stored, scenario.prompt))) == {
-        "system": "Be brief."
-    }
 
 
 @pytest.mark.parametrize(
