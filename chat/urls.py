@@ -1,7 +1,7 @@
 """All under /api/. Streams first: REST takes what is left."""
 
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import path
+from django.urls import include, path
 
 from chat.api.app import api
 from chat.transports.sse import events, stream
@@ -18,6 +18,7 @@ urlpatterns = [
     path("text", text),
     path("runs/<str:run>/events", events),
     path("runs/<str:run>/stop", stop),
+    path("", include("chat.transports.aisdk.urls")),
     path("", nothing_here),  # ninja would name its docs there
     path("", api.urls),
 ]

@@ -148,6 +148,11 @@ CHAT_OPERATIONS_PER_SECOND = e.whole("CHAT_OPERATIONS_PER_SECOND", 50, least=1)
 CHAT_SOCKETS_PER_USER = e.whole("CHAT_SOCKETS_PER_USER", 20, least=1)
 CHAT_PROMPT_CHARS = e.whole("CHAT_PROMPT_CHARS", 32_000, least=1, most=60_000)
 
+# The AI SDK's useChat at /api/chat.
+CHAT_AISDK_PROTOCOL = e.one_of("CHAT_AISDK_PROTOCOL", "auto", "auto", "text", "data", "ui")
+CHAT_AISDK_GRACE = e.seconds("CHAT_AISDK_GRACE", 5)
+CHAT_AISDK_TRUST_HISTORY = e.switch("CHAT_AISDK_TRUST_HISTORY", False)
+
 # Bytes of a request's body, by the beginning of its path (chat/transports/bodies.py). The AI SDK sends a whole chat
 # session with each prompt; deploy/nginx.conf has the same figures.
 BODY_BYTES = {"/": 1024**2, "/api/chat": 8 * 1024**2, "/api/import": 64 * 1024**2}

@@ -12,7 +12,7 @@ from django.conf import settings
 from chat.models import Message
 from chat.protocol.events import Part
 from chat.protocol.exchange import FiledSession
-from chat.runs.start import first_words
+from chat.runs.prompts import first_words
 from chat.runs.tree import LONGEST_PATH
 
 TITLE_CHARS = 200

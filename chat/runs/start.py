@@ -12,16 +12,17 @@ from django.utils import timezone
 from chat.models import ChatSession, Message, Run
 from chat.protocol.errors import ChatError
 from chat.protocol.operations import MessageRegenerate, Options, PromptSend
-from chat.runs import statements, tree
+from chat.runs import client_turn, prompts, statements
 from chat.runs.claim import Claim, claim_of
-from chat.runs.owner import Owner, not_found
+from chat.runs.client_turn import ClientTurn
+from chat.runs.owner import Owner
+from chat.runs.prompts import Place
 
 IDEMPOTENCY = timedelta(hours=24)
 # How long ago a prompt was sent that is taken for the same one, sent again by a client that never had its answer.
 UNDER_WAY = timedelta(minutes=1)
-TITLE_CHARS = 60
 
-AnyPrompt = PromptSend | MessageRegenerate
+AnyPrompt = PromptSend | MessageRegenerate | ClientTurn
 
 
 class Accepted(NamedTuple):
@@ -59,17 +60,19 @@ def begin(owner: Owner, asked: AnyPrompt, terms: Terms, *, again: bool = False) 
     if again and (begun := _begun(terms)):
         return begun
     fingerprint = _fingerprint(asked)
+    answered = client_turn.release_key(owner, asked) if isinstance(asked, ClientTurn) else None
     if asked.id and (earlier := _earlier(owner, asked.id, fingerprint)):
         return earlier
     _check_limits(owner.requester)
-    if isinstance(asked, MessageRegenerate):
-        session, prompt = _prompt_of(owner, asked.message)
-    else:
-        session, prompt = _new_prompt(owner, asked)
+    session, prompt, missing = _place(owner, asked, answered)
+    title = session.title if session._state.adding else ""
     answer = Message(session=session, parent=prompt, role=Message.Role.ASSISTANT, status=Message.Status.STREAMING)
     answer.model = _model(asked.model or session.model, asked.model, terms)
-    title = "" if session.title or prompt.parent_id else first_words(prompt.text)
+    if not session.title and prompt.parent_id is None:
+        title = prompts.first_words(prompt.text)
     _save(session, asked, answer, title)
+    if missing:
+        Message.objects.bulk_create(missing)
     if prompt._state.adding:
         statements.NEW_MESSAGES.run(prompt, answer)
     else:
@@ -78,6 +81,16 @@ def begin(owner: Owner, asked: AnyPrompt, terms: Terms, *, again: bool = False) 
     opening = "" if prompt.parent_id else prompt.text
     claim = claim_of(run, top=0, opening=opening) if terms.worker else None
     return Accepted(session.id, prompt.id, answer.id, run.id, claim=claim, title=title)
+
+
+def _place(owner: Owner, asked: AnyPrompt, answered: UUID | None) -> Place:
+    match asked:
+        case MessageRegenerate(message=message):
+            return Place(*_prompt_of(owner, message))
+        case ClientTurn():
+            return client_turn.place(owner, asked, answered)
+        case PromptSend():
+            return Place(*prompts.new(owner, asked))
 
 
 def _begun(terms: Terms) -> Accepted | None:
@@ -102,6 +115,8 @@ def _save(session: ChatSession, asked: AnyPrompt, answer: Message, title: str) -
 
 
 def _fingerprint(asked: AnyPrompt) -> str:
+    if isinstance(asked, ClientTurn):
+        return ""  # its key says what was asked
     body = msgspec.structs.replace(asked, id=None)
     return hashlib.sha256(msgspec.json.encode(body)).hexdigest()
 
@@ -145,38 +160,6 @@ def _check_limits(requester: str) -> None:
         )
 
 
-def _new_prompt(owner: Owner, asked: PromptSend) -> tuple[ChatSession, Message]:
-    if asked.session is None:
-        if isinstance(asked.parent, UUID):
-            raise ChatError("bad_frame", "`parent` needs the `session` it lies in.", field="parent")
-        session = ChatSession(owner_id=owner.user, guest=owner.guest)
-        parent = None
-    else:
-        session = owner.session(asked.session, lock=True)
-        parent = _parent(session, asked)
-    prompt = Message(
-        session=session,
-        parent_id=parent,
-        role=Message.Role.USER,
-        text=asked.text,
-        parts=[{"type": "text", "text": asked.text}],
-    )
-    return session, prompt
-
-
-def _parent(session: ChatSession, asked: PromptSend) -> UUID | None:
-    if isinstance(asked.parent, UUID):
-        if not Message.objects.filter(id=asked.parent, session=session).exists():
-            raise not_found("parent message in this chat session")
-        parent: UUID | None = asked.parent
-    else:
-        parent = None if asked.parent is None else session.active_leaf_id
-    streaming = set(Run.objects.filter(session=session, ended=None).values_list("message_id", flat=True))
-    if parent and streaming and not streaming.isdisjoint(tree.path(parent)):
-        raise ChatError("busy", "An answer is still being written here. Wait for its end or stop it.", retry_after_s=1)
-    return parent
-
-
 def _prompt_of(owner: Owner, message: UUID) -> tuple[ChatSession, Message]:
     answer = owner.message(message)
     if answer.role != Message.Role.ASSISTANT or answer.parent_id is None:
@@ -213,10 +196,3 @@ def _run(owner: Owner, asked: AnyPrompt, answer: Message, fingerprint: str, term
     else:
         statements.NEW_RUN.run(run)
     return run
-
-
-def first_words(prompt: str) -> str:
-    line = " ".join(prompt.split())
-    if len(line) <= TITLE_CHARS:
-        return line
-    return line[:TITLE_CHARS].rsplit(" ", 1)[0] + "…"

@@ -25,23 +25,28 @@ from chat.transports.desk import Desk
 
 Csrf = Literal["token", "origin"]
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+Refuse = Callable[[ChatError, int | None], HttpResponse]
 Body = TypeVar("Body")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def endpoint(*methods: str, csrf: Csrf = "token", changes: bool = False) -> Callable[[View], View]:
+def endpoint(
+    *methods: str, csrf: Csrf = "token", changes: bool = False, refuse: Refuse | None = None
+) -> Callable[[View], View]:
     """Makes a view of `async def f(request, desk, visitor, …)`, which may raise ChatError.
 
     `changes`: whatever its method it needs a token with the scope `write`, as an unsafe method always does, or else,
     being safe, a page of ours that sends it.
+    `refuse`: makes the response of an error, of a status if it is not the code's; by default `error_response`.
     """
+    answer = refuse or error_response
 
     def decorate(function: View) -> View:
         @functools.wraps(function)
         async def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if request.method not in methods:
-                return _wrong_method(methods)
+                return _wrong_method(methods, answer)
             try:
                 if changes:
                     _check_page(request)
@@ -50,7 +55,7 @@ def endpoint(*methods: str, csrf: Csrf = "token", changes: bool = False) -> Call
                     visitor.check_may_write()
                 return await function(request, at, visitor, *args, **kwargs)
             except ChatError as error:
-                return error_response(error)
+                return answer(error, None)
 
         view.csrf_exempt = True  # type: ignore[attr-defined]  # `admit` asks for it where a cookie counts
         view.methods = methods  # type: ignore[attr-defined]
@@ -167,7 +172,7 @@ def error_response(error: ChatError, status: int | None = None) -> JsonResponse:
     return response
 
 
-def _wrong_method(methods: tuple[str, ...]) -> JsonResponse:
-    response = error_response(ChatError("bad_frame", f"Use {' or '.join(methods)} here."), 405)
+def _wrong_method(methods: tuple[str, ...], refuse: Refuse) -> HttpResponse:
+    response = refuse(ChatError("bad_frame", f"Use {' or '.join(methods)} here."), 405)
     response["Allow"] = ", ".join(methods)
     return response

@@ -13,7 +13,8 @@ from chat.api.sessions import Listed, SessionPage
 from chat.protocol import codec, events, frames, operations
 from chat.protocol.errors import ERRORS, ChatError
 from chat.runs import history, start
-from chat.transports import limits
+from chat.transports import limits, streaming
+from chat.transports.aisdk import body
 from tests.docs.pages import blocks, read, rows, section
 from tests.wsclient import RunView
 
@@ -228,12 +229,13 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"{limits.WINDOW_BYTES:,} bytes" in section(PAGE, "Flow control")
     assert f"{events.MERGED_CHARS:,} characters" in PAGE
     assert f"newest {history.PAGE}" in PAGE
+    assert f"at most {body.MOST_MESSAGES:,} messages" in PAGE
+    assert f"Every {streaming.HEARTBEAT_SECONDS:.0f} s without news" in PAGE
     assert f"Within {start.IDEMPOTENCY.total_seconds() / 3600:.0f} hours" in PAGE
 
 
 def test_nothing_is_told_of_what_is_not_there() -> None:
     assert "tool." not in PAGE
-    assert "useChat" not in PAGE
 
 
 # HTTP -----------------------------------------------------------------------------------------------------------------

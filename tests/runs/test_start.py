@@ -14,7 +14,7 @@ from chat.protocol.errors import ChatError
 from chat.protocol.operations import MessageRegenerate, Options, PromptSend
 from chat.runs.engine import Engine
 from chat.runs.owner import Owner
-from chat.runs.start import first_words
+from chat.runs.prompts import first_words
 from tests.fakes import ScriptedProvider
 from tests.runs.helpers import acheck, ask, collect, get_run, text_of, wait_ended
 
