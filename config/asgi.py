@@ -9,7 +9,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 http = get_asgi_application()  # loads the apps, which all below imports
 
 from chat.routing import websocket  # noqa: E402
+from chat.transports.bodies import BodyLimit  # noqa: E402
 from chat.transports.lifespan import Lifespan  # noqa: E402
 from chat.web.health import Health  # noqa: E402
 
-application = Lifespan(Health(ProtocolTypeRouter({"http": http, "websocket": websocket})))
+application = Lifespan(Health(BodyLimit(ProtocolTypeRouter({"http": http, "websocket": websocket}))))

@@ -62,6 +62,13 @@ def seconds(name: str, default: float, *, most: float = 86_400) -> float:
     return number
 
 
+def one_of(name: str, default: str, *choices: str) -> str:
+    value = text(name, default).lower()
+    if value not in choices:
+        raise wrong(name, f"{', '.join(choices[:-1])} or {choices[-1]}")
+    return value
+
+
 def names(name: str, default: list[str] | None = None) -> list[str]:
     if not text(name):
         return list(default or [])

@@ -34,12 +34,15 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "channels",
+    "corsheaders",
     "ninja",  # for the static files of /api/docs
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "chat.web.policy.ContentSecurityPolicy",
+    "corsheaders.middleware.CorsMiddleware",
+    "chat.api.errors.JsonErrors",
     "chat.web.unavailable.Unavailable",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -145,6 +148,17 @@ CHAT_OPERATIONS_PER_SECOND = e.whole("CHAT_OPERATIONS_PER_SECOND", 50, least=1)
 CHAT_SOCKETS_PER_USER = e.whole("CHAT_SOCKETS_PER_USER", 20, least=1)
 CHAT_PROMPT_CHARS = e.whole("CHAT_PROMPT_CHARS", 32_000, least=1, most=60_000)
 
+# The AI SDK's useChat at /api/chat.
+CHAT_AISDK_PROTOCOL = e.one_of("CHAT_AISDK_PROTOCOL", "auto", "auto", "text", "data", "ui")
+CHAT_AISDK_GRACE = e.seconds("CHAT_AISDK_GRACE", 5)
+CHAT_AISDK_TRUST_HISTORY = e.switch("CHAT_AISDK_TRUST_HISTORY", False)
+
+# Bytes of a request's body, by the beginning of its path (chat/transports/bodies.py). The AI SDK sends a whole chat
+# session with each prompt; deploy/nginx.conf has the same figures.
+BODY_BYTES = {"/": 1024**2, "/api/chat": 8 * 1024**2, "/api/import": 64 * 1024**2}
+# Django's own limit has no table: it must not be a second, lower one.
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(BODY_BYTES.values())
+
 # Sign-in and security -------------------------------------------------------------------------------------------------
 CACHES = {
     "default": {
@@ -165,6 +179,17 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+# Pages of these origins may use /api/, with an API token: a cookie is never theirs to use.
+CORS_ALLOWED_ORIGINS = e.origins("CHAT_CORS_ORIGINS", [])
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_HEADERS = ("authorization", "content-type", "last-event-id", "x-chat-protocol")
+# What tells the AI SDK's generations apart, and when to come back.
+CORS_EXPOSE_HEADERS = (
+    "retry-after",
+    "x-experimental-stream-data",
+    "x-vercel-ai-data-stream",
+    "x-vercel-ai-ui-message-stream",
+)
 SESSION_COOKIE_AGE = int(timedelta(days=30).total_seconds())
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_HTTPONLY = True

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 
+PATHS = {"live": "/healthz", "ready": "/readyz"}
 ANSWER_SECONDS = 4
 # Touched once a second. A loop that is held up for so long also loses its leases (CHAT_LEASE_SECONDS).
 STALE_SECONDS = 15
@@ -42,7 +43,7 @@ def beaten(file: str) -> str:
 def main(arguments: list[str]) -> int:
     match arguments:
         case ["live" | "ready" as what]:
-            problem = asked(f"/health/{what}", int(os.environ.get("PORT") or 8000))
+            problem = asked(PATHS[what], int(os.environ.get("PORT") or 8000))
         case ["beat", file]:
             problem = beaten(file)
         case _:

@@ -1,7 +1,7 @@
 """The list view that all models of the chat share."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -44,7 +44,7 @@ class BoundedAdmin(ModelAdmin):
     list_per_page = 100
     # "Show all" is of no use where all may be a million.
     list_max_show_all = 100
-    date_hierarchy = "created"
+    date_hierarchy: ClassVar[str | None] = "created"
     empty_value_display = "–"
 
     class Media:

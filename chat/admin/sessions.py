@@ -13,6 +13,7 @@ from chat.admin.requester import shown
 from chat.admin.search import as_id, newest, user_ids
 from chat.admin.transcript import transcript
 from chat.models import ChatSession, Message, Run
+from chat.runs.sessions import delete_as_operator
 
 COUNTED = 1_000
 SEARCHED_TITLES = 100_000
@@ -45,6 +46,13 @@ class ChatSessionAdmin(BoundedAdmin):
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Summary:
         sessions = list(objs)
         return summary(sessions, ChatSession.objects.filter(pk__in=[session.pk for session in sessions]))
+
+    def delete_model(self, request: HttpRequest, obj: ChatSession) -> None:
+        delete_as_operator(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> None:
+        for session in queryset:
+            delete_as_operator(session)
 
     def save_model(self, request: HttpRequest, obj: ChatSession, form: Any, change: bool) -> None:
         # Only what was edited: a run may write the active leaf meanwhile. An operator's edit doesn't count as activity.

@@ -63,6 +63,10 @@ class Bus:
         for subscriber in tuple(self._subscribers.get(run, ())):
             subscriber.close()
 
+    async def is_followed(self, run: str) -> bool | None:
+        """Whether anybody follows the run, in any process; None: that cannot be said right now."""
+        return run in self._subscribers
+
     @property
     def followed(self) -> list[str]:
         return list(self._subscribers)

@@ -118,6 +118,17 @@ class RedisBus(Bus):
         if was_followed and run not in self._subscribers and self._listening is not None:
             self._listening.write(("UNSUBSCRIBE", CHANNEL + run))
 
+    async def is_followed(self, run: str) -> bool | None:
+        if run in self._subscribers:
+            return True
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT), wire(self._url, CONNECT_TIMEOUT) as redis:
+                redis.write(("PUBSUB", "NUMSUB", CHANNEL + run))
+                [(_, others)] = await redis.replies()
+                return bool(others)
+        except (RedisError, OSError):
+            return None  # it was told of
+
     async def _listen(self) -> None:
         async with wire(self._url, CONNECT_TIMEOUT) as redis:
             redis.write(("SUBSCRIBE", *(CHANNEL + run for run in self._subscribers), NOBODY))

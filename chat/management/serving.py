@@ -10,6 +10,7 @@ import ipaddress
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -21,9 +22,11 @@ from django.core.management.base import CommandError
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from chat.management.daphne_request import DaphneFactory
 from chat.management.uvicorn_http import UvicornHttp
 from chat.management.uvicorn_socket import UvicornSocket
 from chat.transports import desk
+from chat.transports.hang_up import HANG_UP
 
 MAX_FRAME_BYTES = 1024 * 1024
 # Daphne has no back-pressure: a client that asks for large frames and reads none of them would fill the memory.
@@ -125,12 +128,23 @@ def _unsent_of(request: Any) -> int:
     return _unsent(request.channel.transport) if request.channel is not None else 0
 
 
+def _hang_up(request: Any) -> None:
+    """Close after what was written, without the end of the body."""
+    if request.channel is not None:
+        request.channel.loseConnection()
+
+
 class Daphne(DaphneServer):  # type: ignore[misc]
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         """Daphne's own takes all of a stream for a client that reads nothing."""
         while message.get("more_body") and _unsent_of(protocol) > UNREAD_STREAM_BYTES:  # noqa: ASYNC110
             await asyncio.sleep(UNREAD_PAUSE_SECONDS)
         await super().handle_reply(protocol, message)
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if scope["type"] == "http":
+            scope["extensions"] = {HANG_UP: partial(_hang_up, protocol)}
+        return super().create_application(protocol, scope)
 
     def kill_all_applications(self) -> "Deferred[list[Any]]":
         """Cancels what still runs.
@@ -158,7 +172,7 @@ def finish_tasks(loop: asyncio.AbstractEventLoop) -> None:
 def run_daphne(listener: socket.socket, application: Application) -> None:
     def adopt() -> None:
         server.ws_factory.protocol = DaphneSocket
-        reactor.adoptStreamPort(listener.fileno(), listener.family, server.http_factory)
+        reactor.adoptStreamPort(listener.fileno(), listener.family, DaphneFactory(server))
 
     server = Daphne(
         application=application,

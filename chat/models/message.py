@@ -26,12 +26,22 @@ class Message(models.Model):
     text = models.TextField(blank=True, help_text="The text parts joined.")
     model = models.CharField(max_length=200, blank=True)
     created = models.DateTimeField(auto_now_add=True)
+    fingerprint = models.CharField(  # noqa: DJ001  NULL is not in the index
+        max_length=64,
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Of the prompts up to this one: a client that has no name for its chat session is known by it.",
+    )
 
     class Meta:
         indexes = [
             models.Index(fields=["session", "id"], name="message_of_session"),
             models.Index(fields=["created"], name="message_created"),
             models.Index(fields=["status", "-created"], name="message_not_done", condition=~Q(status="done")),
+            models.Index(
+                fields=["fingerprint", "-id"], name="message_fingerprint", condition=Q(fingerprint__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -25,7 +25,16 @@ class ChatSession(models.Model):
     active_leaf = models.ForeignKey(
         "chat.Message", models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
+    client_id = models.CharField(  # noqa: DJ001  NULLs don't collide, "" do
+        max_length=200, null=True, blank=True, editable=False, help_text="What its client calls it, if it has a name."
+    )
     archived = models.BooleanField(default=False)
+    import_key = models.CharField(  # noqa: DJ001  NULLs don't collide, "" do
+        max_length=64, null=True, blank=True, editable=False, help_text="What it was imported from, hashed."
+    )
+    import_digest = models.CharField(  # noqa: DJ001
+        max_length=64, null=True, blank=True, editable=False, help_text="What was in it, hashed."
+    )
     created = models.DateTimeField(auto_now_add=True)
     updated = models.DateTimeField(auto_now=True)
 
@@ -34,6 +43,21 @@ class ChatSession(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="chatsession_one_owner", condition=Q(owner=None) ^ Q(guest=""), violation_error_message="one owner"
+            ),
+            models.UniqueConstraint(
+                fields=["owner", "import_key"],
+                condition=Q(import_key__isnull=False),
+                name="chatsession_import_of_owner",
+            ),
+            models.UniqueConstraint(
+                fields=["guest", "import_key"],
+                condition=Q(import_key__isnull=False) & ~Q(guest=""),
+                name="chatsession_import_of_guest",
+            ),
+            models.UniqueConstraint(fields=["owner", "client_id"], name="chatsession_client_id"),
+            # With the condition: all users' chat sessions have the same guest, "".
+            models.UniqueConstraint(
+                fields=["guest", "client_id"], name="chatsession_client_id_of_guest", condition=~Q(guest="")
             ),
         ]
         indexes = [

@@ -25,10 +25,9 @@ from chat.models.ids import new_id
 from chat.models.outage import cause, is_locked, is_outage, tell
 from chat.protocol.errors import ChatError
 from chat.protocol.frames import SessionState
-from chat.protocol.operations import PromptSend
 from chat.providers.base import ModelInfo, Provider
 from chat.runs import claim as claims
-from chat.runs import follow, history, start, stop, title
+from chat.runs import follow, history, indexing, start, stop, title
 from chat.runs.claim import Claim
 from chat.runs.duties import Duties
 from chat.runs.execute import Generation
@@ -95,6 +94,7 @@ class Engine:
         await self.bus.open()
         self.spawn(self._duties.tick_for_ever())
         self.spawn(self.provider.warm())
+        self.spawn(indexing.index_for_ever(self.readers, self.writer))
         if self.worker and settings.CHAT_LOG_HOURS:
             self.spawn(retention.fold_for_ever(self.readers, self.writer, settings.CHAT_LOG_HOURS))
 
@@ -154,7 +154,7 @@ class Engine:
         )
         tries = itertools.count()
         try:
-            accepted = await self._write(lambda: start.begin(owner, asked, terms, again=next(tries) > 0))
+            accepted = await self.write(lambda: start.begin(owner, asked, terms, again=next(tries) > 0))
         except ChatError as error:
             self._duties.unsure |= error.code == "unavailable"
             raise
@@ -163,7 +163,7 @@ class Engine:
             self.execute(accepted.claim)
         if not accepted.repeat:
             queued = () if executed else (RunQueued(),)
-            self.notify(*queued, *_news(owner, accepted, asked))
+            self.notify(*queued, *_news(owner, accepted))
         return accepted
 
     async def follow(self, owner: Owner, run: UUID, after: int = 0, *, queued: bool = False) -> follow.Follower:
@@ -182,7 +182,7 @@ class Engine:
 
     async def stop(self, owner: Owner | None, run: UUID) -> None:
         """Have the run stopped; its followers see the terminal event. Raises ChatError."""
-        ending = await self._write(stop.request, owner, run)
+        ending = await self.write(stop.request, owner, run)
         if ending is not None:
             self.publish(ending)
         elif run in self.generations:
@@ -193,9 +193,11 @@ class Engine:
     async def state(self, owner: Owner, session: UUID, before: UUID | None = None) -> SessionState:
         return await self.read(history.state, owner, session, before)
 
-    async def select_branch(self, owner: Owner, session: UUID, message: UUID) -> None:
-        leaf = await self._write(history.select, owner, session, message)
+    async def select_branch(self, owner: Owner, session: UUID, message: UUID) -> str:
+        """The leaf that is active now."""
+        leaf = await self.write(history.select, owner, session, message)
         self.notify(SessionNotice(str(session), owner.requester, {"active": leaf}))
+        return leaf
 
     async def models(self) -> list[ModelInfo]:
         return await self.provider.models()
@@ -211,8 +213,11 @@ class Engine:
         with _unavailable():
             return await self.readers.call(function, *args, **kwargs)
 
-    async def _write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Once more after an error of the database: of two prompts with one key, the loser finds the winner's run."""
+    async def write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`function` in a transaction. Raises ChatError `unavailable`, and what `function` raises.
+
+        Once more after an error of the database: of two prompts with one key, the loser finds the winner's run.
+        """
         begun = time.monotonic()
         again, pause = True, LOCKED_PAUSES[0]
         with _unavailable():
@@ -328,9 +333,9 @@ class Engine:
         return task
 
 
-def _news(owner: Owner, accepted: Accepted, asked: AnyPrompt) -> tuple[Notice, ...]:
+def _news(owner: Owner, accepted: Accepted) -> tuple[Notice, ...]:
     session = str(accepted.session)
     changes: dict[str, str | bool | None] = {"active": str(accepted.message)}
-    if isinstance(asked, PromptSend) and asked.session is None:
-        changes["title"] = start.first_words(asked.text)
+    if accepted.title:
+        changes["title"] = accepted.title
     return RunBegan(session, str(accepted.run)), SessionNotice(session, owner.requester, changes)

@@ -33,16 +33,18 @@ def branch(
     before: UUID | None = None,
     most: int = PAGE,
     snapshots: list[Snapshot] | None = None,
+    leaf: UUID | None = None,
 ) -> tuple[list[MessageState], str | None]:
-    """A page of the active branch, oldest first, and the cursor of the page before it (None: there is none).
+    """A page of the branch that ends with `leaf`, else of the active one, oldest first, and the cursor of the page
+    before it (None: there is none).
 
     A message that streams shows what its run's snapshot in `snapshots` holds; one that is missing there is added.
     """
     if before is None:
-        ids = tree.path(session.active_leaf_id, most + 1) if session.active_leaf_id else []
+        leaf = leaf or session.active_leaf_id
+        ids = tree.path(leaf, most + 1) if leaf else []
     else:
-        if not Message.objects.filter(id=before, session=session).exists():
-            raise ChatError("not_found", "There is no such message in this chat session.", field="before")
+        _check_in(session, before, "before")
         ids = tree.path(before, most + 2)[1:]
     more = str(ids[most - 1]) if len(ids) > most else None
     ids = ids[:most]
@@ -53,11 +55,28 @@ def branch(
     return [_message(message, families, live) for message in messages], more
 
 
+def branch_through(
+    session: ChatSession, message: UUID, before: UUID | None, most: int
+) -> tuple[list[MessageState], str | None]:
+    """As `branch`, of the one through `message`, which need not be the active one."""
+    _check_in(session, message, "branch")
+    return branch(session, before, most, leaf=tree.newest_leaf(message))
+
+
+def message(owner: Owner, id_: UUID) -> MessageState:
+    found = owner.message(id_)
+    return _message(found, tree.siblings(found.session_id, {found.parent_id}), [])
+
+
+def _check_in(session: ChatSession, message: UUID, field: str) -> None:
+    if not Message.objects.filter(id=message, session=session).exists():
+        raise ChatError("not_found", "There is no such message in this chat session.", field=field)
+
+
 def select(owner: Owner, session_id: UUID, message_id: UUID) -> str:
     """Make the branch through the message the active one; the id of its leaf."""
     session = owner.session(session_id)
-    if not Message.objects.filter(id=message_id, session=session).exists():
-        raise ChatError("not_found", "There is no such message in this chat session.", field="message")
+    _check_in(session, message_id, "message")
     leaf = tree.newest_leaf(message_id)
     ChatSession.objects.filter(id=session.id).update(active_leaf=leaf, updated=Now())
     return str(leaf)
@@ -96,13 +115,14 @@ def _message(message: Message, families: dict[UUID | None, list[str]], live: lis
         created=message.created.isoformat(),
         run=str(run.id) if run else None,
         model=message.model or None,
-        usage=_usage(run),
-        error=_error(run),
+        usage=usage(run) if run else None,
+        error=error(run) if run else None,
     )
 
 
-def _usage(run: Run | None) -> dict[str, Any] | None:
-    if run is None or run.ended is None or run.output_tokens is None:
+def usage(run: Run) -> dict[str, Any] | None:
+    """None while it is not known."""
+    if run.ended is None or run.output_tokens is None:
         return None
     return {
         "input_tokens": run.input_tokens,
@@ -113,7 +133,8 @@ def _usage(run: Run | None) -> dict[str, Any] | None:
     }
 
 
-def _error(run: Run | None) -> dict[str, Any] | None:
-    if run is None or not run.error_code:
+def error(run: Run) -> dict[str, Any] | None:
+    """Why it failed, in words for its user; None if it did not."""
+    if not run.error_code:
         return None
     return {"code": run.error_code, "message": run.error_message, "retryable": run.error_retryable}

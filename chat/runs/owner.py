@@ -24,8 +24,14 @@ class Owner:
         # An empty guest id would match every user's chat sessions.
         return ChatSession.objects.filter(guest=self.guest) if self.guest else ChatSession.objects.none()
 
-    def session(self, id_: UUID) -> ChatSession:
-        found = self.sessions().filter(id=id_).first()
+    def session(self, id_: UUID, *, lock: bool = False) -> ChatSession:
+        """`lock`: until the transaction ends. Two tabs that send at once are told apart by it.
+
+        SQLite has no row locks and ignores it: it has one writer. Without waiting: the engine tries again, and the
+        thread is free for others meanwhile.
+        """
+        rows = self.sessions().select_for_update(nowait=True) if lock else self.sessions()
+        found = rows.filter(id=id_).first()
         if found is None:
             raise not_found("chat session")
         return found

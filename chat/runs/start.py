@@ -12,20 +12,22 @@ from django.utils import timezone
 from chat.models import ChatSession, Message, Run
 from chat.protocol.errors import ChatError
 from chat.protocol.operations import MessageRegenerate, Options, PromptSend
-from chat.runs import statements, tree
+from chat.runs import client_turn, prompts, statements
 from chat.runs.claim import Claim, claim_of
-from chat.runs.owner import Owner, not_found
+from chat.runs.client_turn import ClientTurn
+from chat.runs.owner import Owner
+from chat.runs.prompts import Place
 
 IDEMPOTENCY = timedelta(hours=24)
 # How long ago a prompt was sent that is taken for the same one, sent again by a client that never had its answer.
 UNDER_WAY = timedelta(minutes=1)
-TITLE_CHARS = 60
 
-AnyPrompt = PromptSend | MessageRegenerate
+AnyPrompt = PromptSend | MessageRegenerate | ClientTurn
 
 
 class Accepted(NamedTuple):
-    """What a prompt became. `claim` is there when this very process is to execute the run."""
+    """What a prompt became. `claim` is there when this very process is to execute the run, `title` when it named the
+    chat session."""
 
     session: UUID
     user_message: UUID
@@ -33,6 +35,7 @@ class Accepted(NamedTuple):
     run: UUID
     repeat: bool = False
     claim: Claim | None = None
+    title: str = ""
 
     @property
     def queued(self) -> bool:
@@ -57,16 +60,19 @@ def begin(owner: Owner, asked: AnyPrompt, terms: Terms, *, again: bool = False) 
     if again and (begun := _begun(terms)):
         return begun
     fingerprint = _fingerprint(asked)
+    answered = client_turn.release_key(owner, asked) if isinstance(asked, ClientTurn) else None
     if asked.id and (earlier := _earlier(owner, asked.id, fingerprint)):
         return earlier
     _check_limits(owner.requester)
-    if isinstance(asked, MessageRegenerate):
-        session, prompt = _prompt_of(owner, asked.message)
-    else:
-        session, prompt = _new_prompt(owner, asked)
+    session, prompt, missing = _place(owner, asked, answered)
+    title = session.title if session._state.adding else ""
     answer = Message(session=session, parent=prompt, role=Message.Role.ASSISTANT, status=Message.Status.STREAMING)
     answer.model = _model(asked.model or session.model, asked.model, terms)
-    _save(session, asked, answer)
+    if not session.title and prompt.parent_id is None:
+        title = prompts.first_words(prompt.text)
+    _save(session, asked, answer, title)
+    if missing:
+        Message.objects.bulk_create(missing)
     if prompt._state.adding:
         statements.NEW_MESSAGES.run(prompt, answer)
     else:
@@ -74,7 +80,17 @@ def begin(owner: Owner, asked: AnyPrompt, terms: Terms, *, again: bool = False) 
     run = _run(owner, asked, answer, fingerprint, terms)
     opening = "" if prompt.parent_id else prompt.text
     claim = claim_of(run, top=0, opening=opening) if terms.worker else None
-    return Accepted(session.id, prompt.id, answer.id, run.id, claim=claim)
+    return Accepted(session.id, prompt.id, answer.id, run.id, claim=claim, title=title)
+
+
+def _place(owner: Owner, asked: AnyPrompt, answered: UUID | None) -> Place:
+    match asked:
+        case MessageRegenerate(message=message):
+            return Place(*_prompt_of(owner, message))
+        case ClientTurn():
+            return client_turn.place(owner, asked, answered)
+        case PromptSend():
+            return Place(*prompts.new(owner, asked))
 
 
 def _begun(terms: Terms) -> Accepted | None:
@@ -84,20 +100,23 @@ def _begun(terms: Terms) -> Accepted | None:
     prompt = run.message.parent_id
     assert prompt is not None
     claim = claim_of(run, top=0) if terms.worker else None
-    return Accepted(run.session_id, prompt, run.message_id, run.id, claim=claim)
+    return Accepted(run.session_id, prompt, run.message_id, run.id, claim=claim, title=run.session.title)
 
 
-def _save(session: ChatSession, asked: AnyPrompt, answer: Message) -> None:
+def _save(session: ChatSession, asked: AnyPrompt, answer: Message, title: str) -> None:
     # The foreign key is checked at the end of the transaction, so the leaf may be named before it is inserted.
     session.active_leaf_id = answer.id
     session.model = asked.model or session.model
+    session.title = title or session.title
     if session._state.adding:
         statements.NEW_SESSION.run(session)
     else:
-        session.save(update_fields=["active_leaf", "model", "updated"])
+        session.save(update_fields=["active_leaf", "model", "updated", *(["title"] if title else [])])
 
 
 def _fingerprint(asked: AnyPrompt) -> str:
+    if isinstance(asked, ClientTurn):
+        return ""  # its key says what was asked
     body = msgspec.structs.replace(asked, id=None)
     return hashlib.sha256(msgspec.json.encode(body)).hexdigest()
 
@@ -141,52 +160,11 @@ def _check_limits(requester: str) -> None:
         )
 
 
-def _new_prompt(owner: Owner, asked: PromptSend) -> tuple[ChatSession, Message]:
-    if asked.session is None:
-        if isinstance(asked.parent, UUID):
-            raise ChatError("bad_frame", "`parent` needs the `session` it lies in.", field="parent")
-        session = ChatSession(owner_id=owner.user, guest=owner.guest, title=first_words(asked.text))
-        parent = None
-    else:
-        session = _locked(owner, asked.session)
-        parent = _parent(session, asked)
-    prompt = Message(
-        session=session,
-        parent_id=parent,
-        role=Message.Role.USER,
-        text=asked.text,
-        parts=[{"type": "text", "text": asked.text}],
-    )
-    return session, prompt
-
-
-def _locked(owner: Owner, session: UUID) -> ChatSession:
-    # Two tabs that send at once are told apart here. SQLite has no row locks and ignores this: it has one writer.
-    # Without waiting: the engine tries again, and the thread is free for others meanwhile.
-    found = owner.sessions().select_for_update(nowait=True).filter(id=session).first()
-    if found is None:
-        raise not_found("chat session")
-    return found
-
-
-def _parent(session: ChatSession, asked: PromptSend) -> UUID | None:
-    if isinstance(asked.parent, UUID):
-        if not Message.objects.filter(id=asked.parent, session=session).exists():
-            raise not_found("parent message in this chat session")
-        parent: UUID | None = asked.parent
-    else:
-        parent = None if asked.parent is None else session.active_leaf_id
-    streaming = set(Run.objects.filter(session=session, ended=None).values_list("message_id", flat=True))
-    if parent and streaming and not streaming.isdisjoint(tree.path(parent)):
-        raise ChatError("busy", "An answer is still being written here. Wait for its end or stop it.", retry_after_s=1)
-    return parent
-
-
 def _prompt_of(owner: Owner, message: UUID) -> tuple[ChatSession, Message]:
     answer = owner.message(message)
     if answer.role != Message.Role.ASSISTANT or answer.parent_id is None:
         raise ChatError("bad_frame", "Only an answer can be regenerated: give an assistant message.", field="message")
-    session = _locked(owner, answer.session_id)
+    session = owner.session(answer.session_id, lock=True)
     return session, Message.objects.get(id=answer.parent_id)
 
 
@@ -218,10 +196,3 @@ def _run(owner: Owner, asked: AnyPrompt, answer: Message, fingerprint: str, term
     else:
         statements.NEW_RUN.run(run)
     return run
-
-
-def first_words(prompt: str) -> str:
-    line = " ".join(prompt.split())
-    if len(line) <= TITLE_CHARS:
-        return line
-    return line[:TITLE_CHARS].rsplit(" ", 1)[0] + "…"

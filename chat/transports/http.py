@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, RawPostDataException
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 
@@ -25,23 +25,28 @@ from chat.transports.desk import Desk
 
 Csrf = Literal["token", "origin"]
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+Refuse = Callable[[ChatError, int | None], HttpResponse]
 Body = TypeVar("Body")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def endpoint(*methods: str, csrf: Csrf = "token", changes: bool = False) -> Callable[[View], View]:
+def endpoint(
+    *methods: str, csrf: Csrf = "token", changes: bool = False, refuse: Refuse | None = None
+) -> Callable[[View], View]:
     """Makes a view of `async def f(request, desk, visitor, …)`, which may raise ChatError.
 
     `changes`: whatever its method it needs a token with the scope `write`, as an unsafe method always does, or else,
     being safe, a page of ours that sends it.
+    `refuse`: makes the response of an error, of a status if it is not the code's; by default `error_response`.
     """
+    answer = refuse or error_response
 
     def decorate(function: View) -> View:
         @functools.wraps(function)
         async def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if request.method not in methods:
-                return _wrong_method(methods)
+                return _wrong_method(methods, answer)
             try:
                 if changes:
                     _check_page(request)
@@ -50,9 +55,10 @@ def endpoint(*methods: str, csrf: Csrf = "token", changes: bool = False) -> Call
                     visitor.check_may_write()
                 return await function(request, at, visitor, *args, **kwargs)
             except ChatError as error:
-                return error_response(error)
+                return answer(error, None)
 
         view.csrf_exempt = True  # type: ignore[attr-defined]  # `admit` asks for it where a cookie counts
+        view.methods = methods  # type: ignore[attr-defined]
         return view
 
     return decorate
@@ -103,7 +109,10 @@ def _check_sender(request: HttpRequest, csrf: Csrf, *, signed: bool) -> None:
 def _csrf_fails(request: HttpRequest) -> bool:
     check = CsrfViewMiddleware(_never)
     check.process_request(request)
-    refusal: HttpResponse | None = check.process_view(request, _never, (), {})  # its stub forgets the None
+    try:
+        refusal: HttpResponse | None = check.process_view(request, _never, (), {})  # its stub forgets the None
+    except RequestDataTooBig:  # a form, in which it looked for the token
+        raise ChatError("too_large", "The body is too large. Send less at once.") from None
     return refusal is not None
 
 
@@ -148,6 +157,8 @@ def decode_body(request: HttpRequest, kind: type[Body]) -> Body:
     """The JSON body as `kind`, a msgspec type. Raises ChatError: bad_json, bad_frame, too_large."""
     try:
         return msgspec.json.decode(request.body, type=kind)
+    except RawPostDataException:  # the check for a CSRF token has read it, as a form
+        raise ChatError("bad_json", "Send JSON, with the header Content-Type: application/json.") from None
     except RequestDataTooBig:
         raise ChatError("too_large", "The body is too large. Send less at once.") from None
     except msgspec.ValidationError as error:
@@ -170,7 +181,7 @@ def error_response(error: ChatError, status: int | None = None) -> JsonResponse:
     return response
 
 
-def _wrong_method(methods: tuple[str, ...]) -> JsonResponse:
-    response = error_response(ChatError("bad_frame", f"Use {' or '.join(methods)} here."), 405)
+def _wrong_method(methods: tuple[str, ...], refuse: Refuse) -> HttpResponse:
+    response = refuse(ChatError("bad_frame", f"Use {' or '.join(methods)} here."), 405)
     response["Allow"] = ", ".join(methods)
     return response

@@ -47,7 +47,12 @@ def settle_memory() -> None:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """uvicorn logs a client's invalid UTF-8 as if it were the server's error: anybody could fill the log with it."""
+    """uvicorn logs a client's invalid UTF-8 as if it were the server's error: anybody could fill the log with it.
+
+    And it takes a response that we break off on purpose (hang_up.py) for a bug.
+    """
+    if record.msg == "ASGI callable returned without completing response.":
+        return log.isEnabledFor(logging.DEBUG)
     if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
         record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
         return log.isEnabledFor(logging.INFO)

@@ -36,12 +36,12 @@ class Health:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         path = scope["path"] if scope["type"] == "http" else ""
-        if path not in {"/health/live", "/health/ready"}:
+        if path not in {"/healthz", "/readyz"}:
             await self.app(scope, receive, send)
         elif scope["method"] not in {"GET", "HEAD"}:
             await _send(send, scope, (405, {"status": "use GET"}))
         else:
-            await _send(send, scope, (200, {"status": "live"}) if path == "/health/live" else await self._ready())
+            await _send(send, scope, (200, {"status": "live"}) if path == "/healthz" else await self._ready())
 
     async def _ready(self) -> Answer:
         engine = desk.open_engine()

@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse_lazy
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 from django.views.generic import FormView
 
@@ -25,6 +26,7 @@ LISTED_SESSIONS = 100
 
 @never_cache
 @require_safe
+@ensure_csrf_cookie  # for what the page asks of /api/: a guest is shown no form that would set it
 def chat(request: HttpRequest, session: UUID | None = None) -> HttpResponse:
     """The whole page: a new chat, or the active branch of one chat session. Readable before any script runs."""
     owner = owner_of(request)

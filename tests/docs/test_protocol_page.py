@@ -8,10 +8,13 @@ import msgspec
 import pytest
 from msgspec import Struct
 
+from chat.api.app import api
+from chat.api.sessions import Listed, SessionPage
 from chat.protocol import codec, events, frames, operations
 from chat.protocol.errors import ERRORS, ChatError
 from chat.runs import history, start
-from chat.transports import limits
+from chat.transports import limits, streaming
+from chat.transports.aisdk import body
 from tests.docs.pages import blocks, read, rows, section
 from tests.wsclient import RunView
 
@@ -226,9 +229,39 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"{limits.WINDOW_BYTES:,} bytes" in section(PAGE, "Flow control")
     assert f"{events.MERGED_CHARS:,} characters" in PAGE
     assert f"newest {history.PAGE}" in PAGE
+    assert f"at most {body.MOST_MESSAGES:,} messages" in PAGE
+    assert f"Every {streaming.HEARTBEAT_SECONDS:.0f} s without news" in PAGE
     assert f"Within {start.IDEMPOTENCY.total_seconds() / 3600:.0f} hours" in PAGE
 
 
 def test_nothing_is_told_of_what_is_not_there() -> None:
     assert "tool." not in PAGE
-    assert "useChat" not in PAGE
+
+
+# HTTP -----------------------------------------------------------------------------------------------------------------
+
+
+def test_every_operation_of_rest_is_told_and_no_other() -> None:
+    text = "".join(section(PAGE, heading) for heading in ("REST", "Search", "Export", "Import"))
+    told = re.findall(r"`(GET|POST|PATCH|DELETE) (/api/[^`\s?]*)", text)
+    described = {
+        (method.upper(), path) for path, methods in api.get_openapi_schema()["paths"].items() for method in methods
+    }
+    assert set(told) == described
+
+
+def test_the_status_of_an_error_is_that_of_the_code() -> None:
+    # Of HTTP itself, for which there is no code.
+    own = {"405": "bad_frame", "408": "bad_frame", "415": "bad_json"}
+    for status, codes in ((cells[0], re.findall(r"`(\w+)`", cells[1])) for cells in rows(section(PAGE, "Errors"))):
+        for code in set(codes) & set(ERRORS):
+            assert ERRORS[code].status == int(status) or own[status] == code
+
+
+def test_the_json_of_http_is_what_the_server_sends() -> None:
+    [error], [listed] = (
+        [json.loads(block) for block in blocks(section(PAGE, heading), "json")] for heading in ("Errors", "REST")
+    )
+    assert set(error["error"]) == {"code", "message", "retryable", "field"}
+    assert set(listed) == set(SessionPage.model_fields)
+    assert [set(each) for each in listed["sessions"]] == [set(Listed.model_fields)]

@@ -19,6 +19,7 @@ READERS = {
     "whole",
     "seconds",
     "names",
+    "one_of",
     "url",
     "log_level",
     "time_zone",

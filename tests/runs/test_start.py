@@ -14,7 +14,7 @@ from chat.protocol.errors import ChatError
 from chat.protocol.operations import MessageRegenerate, Options, PromptSend
 from chat.runs.engine import Engine
 from chat.runs.owner import Owner
-from chat.runs.start import first_words
+from chat.runs.prompts import first_words
 from tests.fakes import ScriptedProvider
 from tests.runs.helpers import acheck, ask, collect, get_run, text_of, wait_ended
 
@@ -50,7 +50,7 @@ async def test_a_guest_may_ask_as_well(engine: Engine, charlie: Owner) -> None:
 async def test_the_same_id_and_body_again_give_the_same_run(engine: Engine, alice: Owner) -> None:
     first = await ask(engine, alice, id="one")
     again = await ask(engine, alice, id="one")
-    assert again == first._replace(repeat=True, claim=None)
+    assert again == first._replace(repeat=True, claim=None, title="")
     await wait_ended(engine, alice, first.run)
     assert (await ask(engine, alice, id="one")).run == first.run
     assert await Run.objects.acount() == 1

@@ -1,6 +1,7 @@
 """The proxy's configuration before a backend that remembers what it was asked and answers as a test wants."""
 
 import http.client
+import json
 import re
 import socket
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from tests.docs.pages import read
 from tests.rawsocket import RawSocket
@@ -193,14 +195,28 @@ def test_with_nobody_there_it_says_when_to_come_back(tmp_path: Path) -> None:
         assert (status, headers["Retry-After"], headers["Cache-Control"]) == (503, "2", "no-store")
         assert headers["Server"] == "nginx"
         assert body.startswith(b"No server process answers")
-        assert ask(nginx, "GET", "/health/proxy")[::2] == (200, b"well\n")
+        assert ask(nginx, "GET", "/healthz/proxy")[::2] == (200, b"well\n")
 
 
 def test_a_body_that_is_too_large_never_arrives(nginx: Nginx, backends: list[Backend]) -> None:
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3000000\r\n\r\n"
-    assert exchange(nginx.port, head).startswith(b"HTTP/1.1 413 ")
-    assert ask(nginx, "POST", "/", b"x" * 1_900_000)[0] == 200
-    assert [what for what, _ in asked(backends)] == ["POST /"]
+    table: dict[str, int] = settings.BODY_BYTES
+    for path, most in table.items():
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {most + 1}\r\n\r\n"
+        assert exchange(nginx.port, head.encode()).startswith(b"HTTP/1.1 413 ")
+    for path in ("/", "/api/chat"):
+        assert ask(nginx, "POST", path, b"x" * table[path])[0] == 200
+    assert [what for what, _ in asked(backends)] == ["POST /", "POST /api/chat"]
+
+
+def test_a_refused_body_is_told_as_the_application_tells_it(nginx: Nginx) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=20)
+    connection.putrequest("POST", "/api/sessions")
+    connection.putheader("Content-Length", "9999999")
+    connection.endheaders()
+    response = connection.getresponse()
+    assert (response.status, response.headers["Content-Type"]) == (413, "application/json")
+    assert json.loads(response.read())["error"]["code"] == "too_large"
+    connection.close()
 
 
 def test_a_client_that_sends_its_header_by_drops_is_cut(nginx: Nginx, backends: list[Backend]) -> None:
@@ -236,6 +252,6 @@ def test_the_log_holds_no_query(nginx: Nginx) -> None:
 def test_no_location_sets_headers_of_its_own() -> None:
     """nginx inherits proxy_set_header only where none is set: one more line in a location would drop all the others."""
     locations = re.findall(r"location [^{]+\{(.*?)\}", read("deploy/nginx.conf"), re.DOTALL)
-    assert len(locations) == 7
+    assert len(locations) == 10
     assert not [body for body in locations if "proxy_set_header" in body]
     assert "non_idempotent" not in re.sub(r"#.*", "", read("deploy/nginx.conf"))

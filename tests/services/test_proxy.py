@@ -86,7 +86,7 @@ def test_the_tables_and_the_admin_are_made_once_and_all_are_well(composed: Compo
 
 
 def test_a_balancer_in_front_can_ask_for_its_health(composed: Composition, alice: Visitor) -> None:
-    code, answer = alice.request("GET", "/health/ready")
+    code, answer = alice.request("GET", "/readyz")
     assert (code, answer) == (200, '{"status": "ready", "database": "ok", "redis": "ok"}')
 
 

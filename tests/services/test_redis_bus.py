@@ -53,6 +53,26 @@ async def join(bus: RedisBus, run: str) -> Heard:
     return heard
 
 
+async def test_who_follows_is_known_in_every_process(buses: list[RedisBus]) -> None:
+    here, there = buses
+    assert [await bus.is_followed("who") for bus in buses] == [False, False]
+    heard = await join(there, "who")
+    assert [await bus.is_followed("who") for bus in buses] == [True, True]
+    there.unsubscribe("who", heard)
+
+    async def nobody() -> bool:
+        return await here.is_followed("who") is False
+
+    await until(nobody)
+
+
+async def test_whether_others_follow_is_not_guessed_while_redis_is_away(behind: RedisBus, way: Wire) -> None:
+    way.refusing = True
+    assert await behind.is_followed("who") is None
+    behind.subscribe("who", Heard())
+    assert await behind.is_followed("who") is True
+
+
 async def test_it_works(buses: list[RedisBus]) -> None:
     here, there = buses
     heard = await join(there, "one")

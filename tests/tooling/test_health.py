@@ -61,7 +61,7 @@ def test_an_answer_that_is_no_200_is_told(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(health, "asked", lambda path, port: f"HTTP/1.1 503 {path} {port}")
     monkeypatch.setenv("PORT", "")
     assert health.main(["ready"]) == 1
-    assert capsys.readouterr().out == "HTTP/1.1 503 /health/ready 8000\n"
+    assert capsys.readouterr().out == "HTTP/1.1 503 /readyz 8000\n"
 
 
 def test_it_loads_little() -> None:

@@ -59,7 +59,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def server(kind: str, start: Start) -> ServerProcess:
-    return start(kind, CHAT_ACK_TIMEOUT="1")
+    return start(kind, CHAT_ACK_TIMEOUT="1", CHAT_CORS_ORIGINS="https://app.example", CHAT_AISDK_GRACE="0.5")
 
 
 @pytest.fixture

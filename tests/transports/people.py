@@ -4,6 +4,7 @@ from functools import cache
 from typing import NamedTuple
 
 from tests.servers import ServerProcess
+from tests.stored import Stored
 from tests.visitors import Visitor
 
 
@@ -19,3 +20,10 @@ class People(NamedTuple):
         port = server.port
         alice, bob = (Visitor(port, name).sign_up() for name in ("alice", "bob"))
         return People(alice, bob, charlie=Visitor(port).visit(), dora=Visitor(port).visit())
+
+
+@cache
+def staff_of(server: ServerProcess) -> Visitor:
+    root = Visitor(server.port).sign_up()
+    Stored(server.database).change("UPDATE auth_user SET is_staff = 1, is_superuser = 1 WHERE username = ?", root.name)
+    return root

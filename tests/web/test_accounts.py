@@ -4,7 +4,7 @@ from django.http import HttpResponse
 from django.test import Client
 from pytest_django import Settings
 
-from chat.models import Run
+from chat.models import ChatSession, Run
 from chat.runs.owner import Owner
 from chat.web import throttle
 from chat.web.visitors import GUEST_KEY
@@ -54,6 +54,15 @@ def test_an_id_that_both_used_does_not_stop_the_sign_in(client: Client, alice: O
     Run.objects.update(idempotency_key="1")
     assert sign_in(client, "alice").status_code == 302
     assert sorted(str(key) for key in Run.objects.values_list("idempotency_key", flat=True)) == ["1", "None"]
+
+
+def test_a_name_for_a_chat_session_that_both_used_stays_the_users(client: Client, alice: Owner) -> None:
+    client.get("/")
+    guests, hers = conversation(Owner(guest=client.session[GUEST_KEY])), conversation(alice)
+    ChatSession.objects.update(client_id="support")
+    assert sign_in(client, "alice").status_code == 302
+    names = {session.id: session.client_id for session in alice.sessions()}
+    assert names == {hers.id: "support", guests.id: None}
 
 
 def test_signing_out_does_not_bring_the_guest_back(client: Client, alice_user: User) -> None:

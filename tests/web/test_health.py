@@ -58,7 +58,7 @@ def app(opened: desk.Desk) -> Health:
 
 
 async def test_it_works(app: Health) -> None:
-    live, ready = await get(app, "/health/live"), await get(app, "/health/ready")
+    live, ready = await get(app, "/healthz"), await get(app, "/readyz")
     assert (live.status, live.parts) == (200, {"status": "live"})
     assert (ready.status, ready.parts) == (200, {"status": "ready", "database": "ok"})
     assert ready.headers["content-type"] == "application/json"
@@ -66,12 +66,12 @@ async def test_it_works(app: Health) -> None:
 
 
 async def test_all_else_is_passed_on(app: Health) -> None:
-    for path in ("/", "/health", "/health/live/", "/health/other"):
+    for path in ("/", "/health", "/healthz/", "/health/live", "/readyz/now"):
         assert (await get(app, path)).status == 299
 
 
 async def test_head_has_no_body_and_nothing_is_posted(app: Health) -> None:
-    head, post = await get(app, "/health/ready", "HEAD"), await get(app, "/health/ready", "POST")
+    head, post = await get(app, "/readyz", "HEAD"), await get(app, "/readyz", "POST")
     assert (head.status, head.body, head.headers["content-length"] != "0") == (200, b"", True)
     assert (post.status, post.headers["allow"]) == (405, "GET, HEAD")
 
@@ -85,15 +85,15 @@ async def test_without_a_database_it_is_live_but_not_ready_and_says_why_once_in_
     monkeypatch.setattr(health, "FRESH_SECONDS", 0)
     monkeypatch.setattr(health, "ask", away)
     for _ in range(3):
-        ready = await get(app, "/health/ready")
+        ready = await get(app, "/readyz")
         assert (ready.status, ready.parts) == (503, {"status": "not ready", "database": "no answer"})
         assert ready.headers["retry-after"] == "2"
         assert b"10.9.8.7" not in ready.body
     assert caplog.text.count("10.9.8.7") == 1
-    assert (await get(app, "/health/live")).status == 200
+    assert (await get(app, "/healthz")).status == 200
     monkeypatch.undo()
     monkeypatch.setattr(health, "FRESH_SECONDS", 0)
-    assert (await get(app, "/health/ready")).status == 200
+    assert (await get(app, "/readyz")).status == 200
 
 
 async def test_a_database_that_hangs_is_waited_for_a_moment(app: Health, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ async def test_a_database_that_hangs_is_waited_for_a_moment(app: Health, monkeyp
     monkeypatch.setattr(health, "ask", hanging.wait)
     try:
         async with asyncio.timeout(5):
-            assert (await get(app, "/health/ready")).status == 503
+            assert (await get(app, "/readyz")).status == 503
     finally:
         hanging.set()
 
@@ -111,7 +111,7 @@ async def test_many_that_ask_at_once_cost_one_query(app: Health, monkeypatch: py
     asked: list[None] = []
     monkeypatch.setattr(health, "ask", lambda: asked.append(None))
     monkeypatch.setattr(health, "FRESH_SECONDS", 60)
-    answers = await asyncio.gather(*(get(app, "/health/ready") for _ in range(50)))
+    answers = await asyncio.gather(*(get(app, "/readyz") for _ in range(50)))
     assert {answer.status for answer in answers} == {200}
     assert len(asked) == 1
 
@@ -119,7 +119,7 @@ async def test_many_that_ask_at_once_cost_one_query(app: Health, monkeypatch: py
 async def test_one_that_gives_up_takes_the_answer_from_nobody(app: Health, monkeypatch: pytest.MonkeyPatch) -> None:
     hanging = threading.Event()
     monkeypatch.setattr(health, "ask", hanging.wait)
-    first, second = (asyncio.create_task(get(app, "/health/ready")) for _ in range(2))
+    first, second = (asyncio.create_task(get(app, "/readyz")) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.sleep(0)
@@ -132,19 +132,19 @@ async def test_redis_is_told_and_decides_nothing(
     app: Health, opened: desk.Desk, monkeypatch: pytest.MonkeyPatch, reached: bool, told: str
 ) -> None:
     monkeypatch.setattr(type(opened.engine.bus), "reached", reached)
-    ready = await get(app, "/health/ready")
+    ready = await get(app, "/readyz")
     assert (ready.status, ready.parts["redis"]) == (200, told)
 
 
 async def test_before_it_is_open_and_once_it_closes_it_is_not_ready(transactional_db: None) -> None:
     app = Health(passed_on)
-    assert (await get(app, "/health/ready")).status == 503
+    assert (await get(app, "/readyz")).status == 503
     await desk.start_desk()
-    assert (await get(app, "/health/ready")).status == 200
+    assert (await get(app, "/readyz")).status == 200
     await desk.close_desk()
-    closed = await get(app, "/health/ready")
+    closed = await get(app, "/readyz")
     assert (closed.status, closed.headers["retry-after"]) == (503, "2")
-    assert (await get(app, "/health/live")).status == 200
+    assert (await get(app, "/healthz")).status == 200
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -159,6 +159,6 @@ async def test_a_probe_may_name_any_host(kind: str, tmp_path: Path) -> None:
             finally:
                 connection.close()
 
-        assert status("/health/live") == 200
-        await until(lambda: status("/health/ready") == 200, 10)  # daphne listens before the engine is open
+        assert status("/healthz") == 200
+        await until(lambda: status("/readyz") == 200, 10)  # daphne listens before the engine is open
         assert status("/login/") == 400
