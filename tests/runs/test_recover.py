@@ -188,7 +188,7 @@ async def test_a_takeover_that_is_stopped_before_its_first_step_keeps_the_text(
     second = await make_engine()
     await freeze(second)
     await expire(accepted.run)
-    await second._claim()
+    await second._duties.claim()
     second.generations[accepted.run].interrupt("stop")
     run = await wait_ended(second, alice, accepted.run)
     await acheck(accepted.run)
@@ -249,7 +249,7 @@ async def test_a_zombie_that_is_silent_lets_go_at_its_next_tick(
     await expire(accepted.run)
     await wait_ended(await make_engine(), alice, accepted.run)
     assert halves.closed == 1
-    await zombie._renew()
+    await zombie._duties._renew()
     await until(lambda: halves.closed == 2)
     assert (await acheck(accepted.run)).message.text == "New answer"
 
