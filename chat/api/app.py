@@ -10,6 +10,7 @@ from ninja.errors import HttpError, ValidationError
 from chat.api import messages, models, runs, sessions, tokens, usage
 from chat.api.body import JsonBody, NotJson, Renderer, check_type
 from chat.api.describe import Docs, described
+from chat.models.outage import is_outage, tell
 from chat.protocol.errors import ChatError
 from chat.transports.http import SAFE_METHODS, admit, error_response
 
@@ -78,6 +79,9 @@ def _missing(request: HttpRequest, error: Any) -> HttpResponse:
 
 
 def _failed(request: HttpRequest, error: Any) -> HttpResponse:
+    if is_outage(error):
+        tell(log, "a request cannot be answered", error)
+        return error_response(ChatError("unavailable", "The database does not answer right now. Try again soon."))
     log.error("%s %s failed", request.method, request.path, exc_info=error)
     return error_response(ChatError("internal", "Something went wrong on the server. Try again."))
 
