@@ -10,6 +10,7 @@ from ninja.errors import HttpError, ValidationError
 from chat.api import exchange, messages, models, runs, search, sessions, tokens, usage
 from chat.api.body import JsonBody, NotJson, Renderer, check_type
 from chat.api.describe import Docs, described
+from chat.models.outage import is_outage, tell
 from chat.protocol.errors import ChatError
 from chat.transports.http import SAFE_METHODS, admit, error_response
 
@@ -38,13 +39,21 @@ async def signed_in(request: HttpRequest) -> Any:
 
 
 class Api(NinjaAPI):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._described: dict[str, dict[str, Any]] = {}
+
     def create_temporal_response(self, request: HttpRequest) -> HttpResponse:
         response = super().create_temporal_response(request)
         response["Cache-Control"] = "no-store"
         return response
 
     def get_openapi_schema(self, **kwargs: Any) -> Any:
-        return described(super().get_openapi_schema(**kwargs))
+        """Made once for each place it is mounted at: it takes 50 ms, and anybody may ask."""
+        place = self.get_root_path({})
+        if place not in self._described:
+            self._described[place] = described(super().get_openapi_schema(**kwargs))
+        return self._described[place]
 
 
 def _refused(request: HttpRequest, error: Any) -> HttpResponse:
@@ -70,6 +79,9 @@ def _missing(request: HttpRequest, error: Any) -> HttpResponse:
 
 
 def _failed(request: HttpRequest, error: Any) -> HttpResponse:
+    if is_outage(error):
+        tell(log, "a request cannot be answered", error)
+        return error_response(ChatError("unavailable", "The database does not answer right now. Try again soon."))
     log.error("%s %s failed", request.method, request.path, exc_info=error)
     return error_response(ChatError("internal", "Something went wrong on the server. Try again."))
 

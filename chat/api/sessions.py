@@ -59,7 +59,7 @@ class NewSession(Schema):
 
 
 class SessionChanges(Schema):
-    """What is left out, or null, stays as it is. A `title` of "" lets the model find one after the next prompt."""
+    """What is left out, or null, stays as it is. A `title` of "" is none: its first prompt may give one."""
 
     title: Title | None = None
     model: Model | None = None

@@ -26,12 +26,15 @@ class Place(NamedTuple):
 class News(NamedTuple):
     places: dict[str, Place]
     begun: list[tuple[str, str]]  # (chat session, run): those not ended, and one that is, if its answer is a new leaf
+    gone: frozenset[str] = frozenset()  # known, and deleted since
 
 
 def news(sessions: Iterable[str], known: Mapping[str, Place]) -> News:
     """Of the chat sessions that do not stand where they are known to."""
-    moved = {session: place for session, place in _places(list(sessions)) if known.get(session) != place}
-    return News(moved, _begun(moved, known) if moved else [])
+    asked = frozenset(sessions)
+    found = dict(_places(list(asked)))
+    moved = {session: place for session, place in found.items() if known.get(session) != place}
+    return News(moved, _begun(moved, known) if moved else [], asked & known.keys() - found.keys())
 
 
 def _places(sessions: list[str]) -> list[tuple[str, Place]]:

@@ -72,7 +72,7 @@ async def change(engine: "Engine", owner: Owner, id_: UUID, asked: Changes) -> C
 
 async def delete(engine: "Engine", owner: Owner, id_: UUID) -> None:
     """With all that is in it. Runs under way end as stopped, for their followers and upstream. Raises ChatError."""
-    _tell_deleted(engine, id_, owner.requester, await engine.write(_delete, owner, id_))
+    _tell_deleted(engine, id_, owner.requester, await engine.write(remove, owner, id_))
 
 
 @transaction.atomic
@@ -125,7 +125,8 @@ def _change(owner: Owner, id_: UUID, asked: Changes) -> ChatSession:
     return session
 
 
-def _delete(owner: Owner, id_: UUID) -> list[Ending]:
+def remove(owner: Owner, id_: UUID) -> list[Ending]:
+    """In a transaction. The ends of its runs under way, to be published once it is committed. Raises ChatError."""
     return _remove(owner.session(id_, lock=True))
 
 

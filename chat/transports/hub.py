@@ -175,7 +175,7 @@ class Hub:
         self._asked = set(self._open)
         if not self._asked:
             return
-        found, begun = await self.engine.readers.call(places.news, frozenset(self._asked), self._places.copy())
+        found, begun, gone = await self.engine.readers.call(places.news, frozenset(self._asked), self._places.copy())
         # A notice that was heard in the meantime is newer than the answer, or as new.
         self._asked &= self._open.keys()
         for session in self._asked & found.keys():
@@ -185,10 +185,16 @@ class Hub:
         for session, run in begun:
             for socket in tuple(self._open.get(session, ())):
                 socket.run_began(session, run)
+        for session in self._asked & gone:
+            self._places.pop(session, None)
+            for socket in tuple(self._open[session]):
+                socket.session_changed(session, {"deleted": True})
 
     def _changed(self, session: str, changes: dict[str, Any]) -> None:
         self._asked.discard(session)
-        if place := self._places.get(session):
+        if changes.get("deleted"):
+            self._places.pop(session, None)
+        elif place := self._places.get(session):
             self._places[session] = place._replace(**{key: changes[key] for key in place._fields if key in changes})
 
     # Sign-ins that ended --------------------------------------------------------------------------------------------

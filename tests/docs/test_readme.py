@@ -1,5 +1,8 @@
 """What the README shows is run: its client and its command, against one real server process."""
 
+import http.client
+import json
+import re
 import shlex
 import subprocess
 import sys
@@ -56,6 +59,22 @@ def test_ask_works_as_it_is_printed(server: ServerProcess) -> None:
     assert python == ".venv/bin/python"
     ended = run(server, *arguments)
     assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", f"{ANSWER}\n")
+
+
+def test_a_program_signs_in_as_it_is_printed(server: ServerProcess) -> None:
+    (block,) = [block for block in blocks(PAGE, "sh") if "apitoken" in block]
+    make, ask = block.splitlines()
+    command = re.fullmatch(r"TOKEN=\$\(\.venv/bin/python (.+)\)", make)
+    asked = re.fullmatch(r'curl -H "Authorization: Bearer \$TOKEN" http://127\.0\.0\.1:8000(/\S+)', ask)
+    assert command
+    assert asked
+    made = run(server, *command[1].split())
+    assert (made.returncode, made.stderr) == (0, "")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request("GET", asked[1], headers={"Authorization": f"Bearer {made.stdout.strip()}"})
+    with connection.getresponse() as response:
+        assert (response.status, set(json.loads(response.read()))) == (200, {"sessions", "next"})
+    connection.close()
 
 
 def test_the_options_of_ask_are_those_of_the_command() -> None:

@@ -17,9 +17,12 @@ from chat.eventlog import Lease, LogWriter, Readers, retention
 from chat.eventlog.append import append
 from chat.models import ChatSession, Message, Run, RunEvent
 from chat.protocol.events import Event, PartDelta, encode_data
+from chat.runs import sessions, usage
+from chat.runs.owner import Owner
 from tests.eventlog.logs import written
 
 HOURS = 24
+SOMEBODY = Owner(guest="somebody")
 
 
 def prepare() -> None:
@@ -136,6 +139,40 @@ def appends_that_race_deletes(rounds: str) -> dict[str, Any]:
             run.session.delete()
             appended += writing.result()
     return {"appended": appended > int(rounds), "orphans": orphans(), "events": RunEvent.objects.count()}
+
+
+def owners_deletes_that_race_appends(rounds: str) -> dict[str, Any]:
+    """The run ends as stopped right behind the last event that was appended, whenever that was."""
+    clear()
+    dice = random.Random(5)
+    in_order = 0
+    for _ in range(int(rounds)):
+        run = make_run()
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(append_until_lost, lease(run))
+            time.sleep(dice.random() * 0.02)
+            with transaction.atomic():
+                [ending] = sessions.remove(SOMEBODY, run.session_id)
+            in_order += ending.event.seq == writing.result() + 1
+    return {"in_order": in_order, "orphans": orphans(), "events": RunEvent.objects.count()}
+
+
+def page_through(rows: str) -> dict[str, Any]:
+    """Lists and sums, for which the two databases have words of their own."""
+    clear()
+    runs = [make_run() for _ in range(int(rows))]
+    ChatSession.objects.update(updated=timezone.now())
+    Run.objects.update(output_tokens=3, created=timezone.now())
+    cursor, found = None, []
+    while True:
+        page, cursor = sessions.listed(SOMEBODY, archived=False, cursor=cursor, most=4)
+        found += [session.id for session in page]
+        if cursor is None:
+            break
+    today = timezone.now().date()
+    [used] = usage.by_day(SOMEBODY, today - timedelta(days=1), today)
+    whole = found == sorted((run.session_id for run in runs), reverse=True)
+    return {"whole": whole, "runs": used.runs, "tokens": used.output_tokens}
 
 
 def append_until_lost(mine: Lease) -> int:

@@ -46,6 +46,15 @@ def test_appends_that_race_deletions_leave_no_event_behind(log_url: str, tmp_pat
     assert told == {"appended": True, "orphans": 0, "events": 0}
 
 
+def test_an_owners_deletion_ends_the_run_behind_its_last_event(log_url: str, tmp_path: Path) -> None:
+    told = on_postgres(log_url, tmp_path, log_scenes.owners_deletes_that_race_appends, "30")
+    assert told == {"in_order": 30, "orphans": 0, "events": 0}
+
+
+def test_lists_and_sums_are_those_of_the_other_database(log_url: str, tmp_path: Path) -> None:
+    assert on_postgres(log_url, tmp_path, log_scenes.page_through, "10") == {"whole": True, "runs": 10, "tokens": 30}
+
+
 def test_two_processes_fold_every_run_once(log_url: str, tmp_path: Path) -> None:
     runs = 120
     on_postgres(log_url, tmp_path, log_scenes.make_many_ended, str(runs))

@@ -81,6 +81,13 @@ async def test_a_sign_in_that_cannot_be_looked_up(browser: AsyncClient, monkeypa
     check(await browser.get("/api/sessions"), 503, "unavailable")
 
 
+async def test_what_fails_past_the_engine(browser: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, status, code in ((AWAY, 503, "unavailable"), (ValueError(SECRET), 500, "internal")):
+        monkeypatch.setattr(sessions, "create", failing(error))
+        check(await browser.post("/api/sessions", {}, content_type="application/json"), status, code)
+        browser.cookies.clear()  # a guest's would need its proof
+
+
 @pytest.mark.parametrize("debug", [False, True])
 async def test_a_view_of_its_own_that_fails(browser: AsyncClient, settings: Settings, debug: bool) -> None:
     settings.DEBUG = debug

@@ -13,7 +13,7 @@ from pytest_django.fixtures import Settings
 from chat.models import ChatSession
 from chat.protocol.operations import PromptSend
 from chat.runs import engine as engine_module
-from chat.runs import places
+from chat.runs import places, sessions
 from chat.runs.engine import Engine
 from chat.runs.notices import RunBegan, RunQueued, SessionNotice
 from chat.runs.owner import Owner
@@ -224,6 +224,21 @@ async def test_a_notice_that_comes_while_the_database_is_asked_is_the_newer(
     assert tab.told == [(session, {"title": "Newer"})]
     await hub._look()
     assert tab.told[1:] == [(session, {"title": "Hello", "active": str(asked.message)})], "that notice was a lie"
+
+
+async def test_a_lost_notice_of_a_deletion_is_found_in_the_database(
+    hub: Hub, elsewhere: Engine, tab: Tab, alice: Owner
+) -> None:
+    asked = await elsewhere.start(alice, PromptSend(text="Hello"))
+    session = str(asked.session)
+    await ended(elsewhere)
+    hub.open_session(session, tab)
+    await hub._look()
+    await sessions.delete(elsewhere, alice, asked.session)
+    await hub._look()
+    assert tab.told[1:] == [(session, {"deleted": True})]
+    await hub._look()
+    assert len(tab.told) == 2, "it is told once"
 
 
 async def test_a_chat_session_that_was_closed_is_asked_about_no_more(hub: Hub, tab: Tab) -> None:
