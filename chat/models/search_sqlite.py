@@ -70,6 +70,10 @@ def _queue(id_: str) -> str:
     )
 
 
+def _queue_found(entries: str) -> str:
+    return f"INSERT INTO chat_searchqueue (id) SELECT id FROM {entries} AND id NOT IN (SELECT id FROM chat_searchqueue)"
+
+
 def _trigger(name: str, when: str, *body: str) -> str:
     return f"CREATE TRIGGER IF NOT EXISTS chat_search_{name} {when} BEGIN {'; '.join(body)}; END"
 
@@ -106,7 +110,7 @@ _TRIGGERS = {
     ),
     "session_titled": (
         "AFTER UPDATE OF title ON chat_chatsession WHEN OLD.title IS NOT NEW.title",
-        _queue("(SELECT id FROM chat_searchentry WHERE session_id = NEW.id AND message_id = NEW.id)"),
+        _queue_found("chat_searchentry WHERE session_id = NEW.id AND message_id = NEW.id"),
     ),
     "session_moved": (
         (
@@ -128,10 +132,7 @@ _TRIGGERS = {
             "AFTER UPDATE OF text, status ON chat_message "
             "WHEN NEW.status <> 'streaming' AND (OLD.status = 'streaming' OR OLD.text IS NOT NEW.text)"
         ),
-        (
-            f"INSERT INTO chat_searchqueue (id) SELECT id FROM {_THIS_MESSAGE} "
-            "AND id NOT IN (SELECT id FROM chat_searchqueue)"
-        ),
+        _queue_found(_THIS_MESSAGE),
         f"{_ADD_MESSAGE} AND NOT EXISTS (SELECT 1 FROM {_THIS_MESSAGE})",
     ),
     "message_deleted": (

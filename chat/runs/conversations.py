@@ -11,7 +11,7 @@ from django.conf import settings
 
 from chat.models import Message
 from chat.protocol.events import Part
-from chat.protocol.exchange import FiledSession
+from chat.protocol.exchange import FORMAT, FiledSession
 from chat.runs.prompts import first_words
 from chat.runs.tree import LONGEST_PATH
 
@@ -50,6 +50,12 @@ class Conversation(NamedTuple):
     active: str | None
 
     @property
+    def original(self) -> str | None:
+        """The id of the chat session that it was exported from."""
+        kind, _, name = self.source.partition(":")
+        return name if kind == FORMAT else None
+
+    @property
     def key(self) -> str:
         return hashlib.sha256(self.source.encode()).hexdigest()
 
@@ -75,7 +81,7 @@ def of_ours(filed: FiledSession) -> Conversation:
         for each in filed.messages
     ]
     return conversation(
-        f"tokenwire:{filed.id}",
+        f"{FORMAT}:{filed.id}",
         nodes,
         title=filed.title,
         model=filed.model,

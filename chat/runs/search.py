@@ -24,6 +24,7 @@ PAGE = 20
 MOST_WORDS = 16
 BEGINNING_CHARS = 2  # a single letter begins too many words to be of use
 SNIPPET_CHARS, BEFORE_CHARS = 200, 60
+WINDOW_CHARS = 10_000
 
 # Halves of surrogate pairs are in no text that could be stored.
 _WORD = re.compile(rf"[^\x00\ud800-\udfff{SEPARATORS}]+")
@@ -156,7 +157,11 @@ def _sessions(owner: Owner, ids: Iterable[UUID]) -> Iterable[ChatSession]:
 
 def excerpt(text: str, pattern: re.Pattern[str]) -> tuple[str, list[tuple[int, int]]]:
     """Of `text` what lies around the first match, on one line, and where its matches are."""
-    first = pattern.search(text)
+    # By windows, since one call holds up everything else of the process.
+    tries = (
+        pattern.search(text, start, start + WINDOW_CHARS + WORD_CHARS) for start in range(0, len(text), WINDOW_CHARS)
+    )
+    first = next(filter(None, tries), None)
     start = max(0, first.start() - BEFORE_CHARS) if first else 0
     if start:
         start = text.find(" ", start, first.start() if first else 0) + 1 or start

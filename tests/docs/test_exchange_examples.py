@@ -55,5 +55,6 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"{importing.MOST_BYTES // 1024**2} MiB at most" in PAGE
     told = section(PAGE, "Import")
     assert f"{importing.MOST_SESSIONS:,} conversations in a file, {LONGEST_PATH:,} messages in one" in told
+    assert f"{importing.MOST_SESSION_BYTES // 1024**2} MiB of JSON for one" in told
     assert settings.CHAT_ANSWER_CHARS > 0
     assert chatgpt.__doc__

@@ -120,6 +120,11 @@ def test_a_snippet_is_what_lies_around_the_first_match_on_one_line() -> None:
     assert matches == ["NEEDLE"]
 
 
+@pytest.mark.parametrize("before", [0, 1, search.WINDOW_CHARS - 4, search.WINDOW_CHARS, 95_000])
+def test_a_snippet_is_found_wherever_it_is(before: int) -> None:
+    assert snippet("." * before + " needle.", "needle")[1] == ["needle"]
+
+
 @pytest.mark.parametrize(
     "text, query, matches",
     [

@@ -181,3 +181,23 @@ def test_a_form_is_no_file(server: ServerProcess, reader: Person) -> None:
     headers = {"Cookie": visitor.cookie, "Content-Type": "application/x-www-form-urlencoded"}
     status, body, _ = call(server, "POST", "/api/import", headers, b"a=b" * 2_000_000)
     assert status in (413, 415), body
+
+
+def test_whoever_leaves_an_export_halfway_bothers_nobody(server: ServerProcess, emma: Person) -> None:
+    nodes = [chatgpt.node(f"{k}", f"{k - 1}" if k else None, "user", "x" * 50_000) for k in range(100)]
+    assert post_file(server, chatgpt.file(chatgpt.conversation(*nodes)), emma.headers)[0] == 200
+    for _ in range(5):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.request("GET", "/api/export", headers=emma.reads)
+        assert connection.getresponse().read(1000).startswith(b'{"format":"tokenwire"')
+        connection.close()
+    [session] = get(server, "/api/export", emma.reads)["sessions"]
+    assert len(session["messages"]) == 100
+
+
+def test_what_is_asked_for_wrongly_is_refused(server: ServerProcess, reader: Person) -> None:
+    for path in ("/api/export?format=pdf", "/api/sessions/00000000-0000-0000-0000-000000000000/export?format="):
+        status, body, _ = call(server, "GET", path, reader.reads)
+        assert (status, json.loads(body)["error"]["field"]) == (400, "format")
+    paths = get(server, "/api/openapi.json", reader.reads)["paths"]
+    assert {"/api/search", "/api/export", "/api/sessions/{session}/export", "/api/import"} <= set(paths)
