@@ -1,5 +1,7 @@
 """What settings say together that none says alone. Each has an id; docs/errors.md and a test name them all."""
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 from django.conf import settings
@@ -84,3 +86,27 @@ def check_lease(**_: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+@register()
+def check_full_text(**_: Any) -> list[CheckMessage]:
+    if "sqlite" in settings.DATABASES["default"]["ENGINE"] and not _has_full_text():
+        return [
+            Error(
+                f"This Python's SQLite ({sqlite3.sqlite_version}) cannot search: that needs 3.35 or newer with FTS5.",
+                hint="Take a Python that is linked to such a SQLite, as that of python.org or Debian, or use Postgres.",
+                id="chat.E005",
+            )
+        ]
+    return []
+
+
+def _has_full_text() -> bool:
+    if sqlite3.sqlite_version_info < (3, 35):
+        return False
+    with closing(sqlite3.connect(":memory:")) as connection:
+        try:
+            connection.execute("CREATE VIRTUAL TABLE searched USING fts5 (text)")
+        except sqlite3.OperationalError:
+            return False
+    return True

@@ -1,11 +1,16 @@
 """What settings say together. Each check is silent with the defaults and speaks with the one combination it is for."""
 
+import sqlite3
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.conf import settings as project
 from django.core.checks import run_checks
 from pytest_django.fixtures import Settings
+
+from chat import checks
 
 POSTGRES = "django.db.backends.postgresql"
 SQLITE = "django.db.backends.sqlite3"
@@ -39,6 +44,29 @@ def test_each_check_speaks_of_its_own_combination(
     for name, value in changes.items():
         setattr(settings, name, value)
     assert found() == {id_}
+
+
+class WithoutFts5(sqlite3.Connection):
+    def execute(self, sql: str, *params: Any) -> sqlite3.Cursor:
+        return super().execute(sql.replace("fts5", "fts_that_is_not_there"), *params)
+
+
+@pytest.mark.parametrize(
+    "version, connection", [((3, 34, 1), sqlite3.Connection), (sqlite3.sqlite_version_info, WithoutFts5)]
+)
+def test_a_sqlite_that_cannot_search_is_told(
+    version: tuple[int, ...], connection: type[sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = SimpleNamespace(
+        sqlite_version="3.x",
+        sqlite_version_info=version,
+        connect=partial(sqlite3.connect, factory=connection),
+        OperationalError=sqlite3.OperationalError,
+    )
+    monkeypatch.setattr(checks, "sqlite3", fake)
+    assert found() == {"chat.E005"}
+    monkeypatch.setitem(project.DATABASES["default"], "ENGINE", POSTGRES)
+    assert found() == set()
 
 
 def test_every_check_says_what_to_do(settings: Settings) -> None:

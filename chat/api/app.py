@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import ValidationError
 
-from chat.api import models
+from chat.api import models, search
 from chat.protocol.errors import ChatError
 from chat.transports.http import SAFE_METHODS, admit, error_response
 
@@ -35,3 +35,4 @@ api = NinjaAPI(title="Tokenwire", version="1", auth=signed_in, urls_namespace="a
 api.add_exception_handler(ChatError, _refused)
 api.add_exception_handler(ValidationError, _invalid)
 api.add_router("/models", models.router)
+api.add_router("/search", search.router)

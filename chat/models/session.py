@@ -26,6 +26,12 @@ class ChatSession(models.Model):
         "chat.Message", models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
     archived = models.BooleanField(default=False)
+    import_key = models.CharField(  # noqa: DJ001  NULLs don't collide, "" do
+        max_length=64, null=True, blank=True, editable=False, help_text="What it was imported from, hashed."
+    )
+    import_digest = models.CharField(  # noqa: DJ001
+        max_length=64, null=True, blank=True, editable=False, help_text="What was in it, hashed."
+    )
     created = models.DateTimeField(auto_now_add=True)
     updated = models.DateTimeField(auto_now=True)
 
@@ -34,6 +40,16 @@ class ChatSession(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="chatsession_one_owner", condition=Q(owner=None) ^ Q(guest=""), violation_error_message="one owner"
+            ),
+            models.UniqueConstraint(
+                fields=["owner", "import_key"],
+                condition=Q(import_key__isnull=False),
+                name="chatsession_import_of_owner",
+            ),
+            models.UniqueConstraint(
+                fields=["guest", "import_key"],
+                condition=Q(import_key__isnull=False) & ~Q(guest=""),
+                name="chatsession_import_of_guest",
             ),
         ]
         indexes = [

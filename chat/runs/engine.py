@@ -28,7 +28,7 @@ from chat.protocol.frames import SessionState
 from chat.protocol.operations import PromptSend
 from chat.providers.base import ModelInfo, Provider
 from chat.runs import claim as claims
-from chat.runs import follow, history, start, stop, title
+from chat.runs import follow, history, indexing, start, stop, title
 from chat.runs.claim import Claim
 from chat.runs.duties import Duties
 from chat.runs.execute import Generation
@@ -95,6 +95,7 @@ class Engine:
         await self.bus.open()
         self.spawn(self._duties.tick_for_ever())
         self.spawn(self.provider.warm())
+        self.spawn(indexing.index_for_ever(self.readers, self.writer))
         if self.worker and settings.CHAT_LOG_HOURS:
             self.spawn(retention.fold_for_ever(self.readers, self.writer, settings.CHAT_LOG_HOURS))
 
@@ -154,7 +155,7 @@ class Engine:
         )
         tries = itertools.count()
         try:
-            accepted = await self._write(lambda: start.begin(owner, asked, terms, again=next(tries) > 0))
+            accepted = await self.write(lambda: start.begin(owner, asked, terms, again=next(tries) > 0))
         except ChatError as error:
             self._duties.unsure |= error.code == "unavailable"
             raise
@@ -182,7 +183,7 @@ class Engine:
 
     async def stop(self, owner: Owner | None, run: UUID) -> None:
         """Have the run stopped; its followers see the terminal event. Raises ChatError."""
-        ending = await self._write(stop.request, owner, run)
+        ending = await self.write(stop.request, owner, run)
         if ending is not None:
             self.publish(ending)
         elif run in self.generations:
@@ -194,7 +195,7 @@ class Engine:
         return await self.read(history.state, owner, session, before)
 
     async def select_branch(self, owner: Owner, session: UUID, message: UUID) -> None:
-        leaf = await self._write(history.select, owner, session, message)
+        leaf = await self.write(history.select, owner, session, message)
         self.notify(SessionNotice(str(session), owner.requester, {"active": leaf}))
 
     async def models(self) -> list[ModelInfo]:
@@ -211,7 +212,7 @@ class Engine:
         with _unavailable():
             return await self.readers.call(function, *args, **kwargs)
 
-    async def _write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Once more after an error of the database: of two prompts with one key, the loser finds the winner's run."""
         begun = time.monotonic()
         again, pause = True, LOCKED_PAUSES[0]

@@ -23,9 +23,13 @@ def hand_over_guest_sessions(request: HttpRequest, user: AbstractBaseUser, **_: 
 
 @transaction.atomic
 def hand_over(guest: Owner, user: Owner) -> None:
-    guest.sessions().update(owner_id=user.user, guest="")
+    # Both may have imported the same.
+    imported = user.sessions().filter(import_key__isnull=False).values("import_key")
+    guest.sessions().filter(import_key__in=imported).update(import_key=None)
     runs = Run.objects.filter(requester=guest.requester)
     # A client that counts its ids from 1 may have used the same ones on both sides of the sign-in.
     taken = Run.objects.filter(requester=user.requester, idempotency_key__isnull=False).values("idempotency_key")
     runs.filter(idempotency_key__in=taken).update(idempotency_key=None)
     runs.update(requester=user.requester)
+    # After the runs: one that ends at this moment locks itself first, and then what its chat session is searched by.
+    guest.sessions().update(owner_id=user.user, guest="")

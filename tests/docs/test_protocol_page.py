@@ -231,5 +231,4 @@ def test_the_limits_are_those_of_the_code() -> None:
 
 def test_nothing_is_told_of_what_is_not_there() -> None:
     assert "tool." not in PAGE
-    assert "/api/" not in PAGE
     assert "useChat" not in PAGE
