@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import ValidationError
 
-from chat.api import models, search
+from chat.api import exchange, models, search
 from chat.protocol.errors import ChatError
 from chat.transports.http import SAFE_METHODS, admit, error_response
 
@@ -36,3 +36,4 @@ api.add_exception_handler(ChatError, _refused)
 api.add_exception_handler(ValidationError, _invalid)
 api.add_router("/models", models.router)
 api.add_router("/search", search.router)
+api.add_router("", exchange.router)

@@ -105,12 +105,20 @@ class Update(_Prepared):
 class Insert(_Prepared):
     """Inserts new objects, `rows` at a time, as `save` does without signals.
 
-    `computed`: columns that the database computes.
+    `computed`: columns that the database computes. `raw`: dates that are set by themselves otherwise are those given.
     """
 
-    def __init__(self, model: type[Model], computed: Callable[[], Mapping[str, Any]] = dict, *, rows: int = 1) -> None:
+    def __init__(
+        self,
+        model: type[Model],
+        computed: Callable[[], Mapping[str, Any]] = dict,
+        *,
+        rows: int = 1,
+        raw: bool = False,
+    ) -> None:
         self._fields = model._meta.concrete_fields
         self._rows = rows
+        self._raw = raw
 
         def compiler() -> SQLCompiler:
             def slots(row: int) -> dict[str, Slot]:
@@ -127,10 +135,13 @@ class Insert(_Prepared):
         """`values`: of the slots in `computed`."""
         assert len(instances) == self._rows
         for row, instance in enumerate(instances):
-            values |= {f"{field.attname} {row}": field.pre_save(instance, True) for field in self._fields}
+            values |= {f"{field.attname} {row}": self._value(field, instance) for field in self._fields}
         self._execute(values, attrgetter("rowcount"))
         for instance in instances:
             instance._state.adding, instance._state.db = False, DEFAULT_DB_ALIAS
+
+    def _value(self, field: "Field[Any, Any]", instance: Model) -> Any:
+        return getattr(instance, field.attname) if self._raw else field.pre_save(instance, True)
 
 
 def _value_field(field: "Field[Any, Any]") -> "Field[Any, Any]":

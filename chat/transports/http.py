@@ -100,7 +100,10 @@ def _check_sender(request: HttpRequest, csrf: Csrf, *, signed: bool) -> None:
 def _csrf_fails(request: HttpRequest) -> bool:
     check = CsrfViewMiddleware(_never)
     check.process_request(request)
-    refusal: HttpResponse | None = check.process_view(request, _never, (), {})  # its stub forgets the None
+    try:
+        refusal: HttpResponse | None = check.process_view(request, _never, (), {})  # its stub forgets the None
+    except RequestDataTooBig:  # a form, in which it looked for the token
+        raise ChatError("too_large", "The body is too large. Send less at once.") from None
     return refusal is not None
 
 
