@@ -125,6 +125,7 @@ def test_the_setting_is_asked_last(settings: Settings) -> None:
     assert choose(auto, None, plain) == plain
     assert choose(auto, "ui", plain).protocol == "ui"
     assert choose(factory.post("/api/chat?codes=3.4&protocol=data"), None, Choice("ui")) == Choice("data", Codes.STEPS)
+    assert choose(factory.post("/api/chat?codes=3.0"), "data", Choice("ui")) == Choice("data", Codes.COMMON)
     for wrong in ("?codes=2", "?protocol=sse"):
         with pytest.raises(ChatError):
             choose(factory.post(f"/api/chat{wrong}"), None, plain)
