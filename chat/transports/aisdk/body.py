@@ -57,7 +57,6 @@ class Body(Struct):
     messages: list[Message] | None = None
     message: Message | None = None
     trigger: str | None = None
-    message_id: str | None = field(name="messageId", default=None)
     protocol: str | None = None
     model: str | None = None
 

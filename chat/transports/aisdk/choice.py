@@ -48,7 +48,8 @@ def choose(request: HttpRequest, variant: str | None, by_shape: Choice, body: Bo
     if told not in {"auto", *PROTOCOLS}:
         raise ChatError("bad_frame", "`protocol` is one of auto, text, data and ui.", field="protocol")
     protocol = by_shape.protocol if told == "auto" else cast(Protocol, told)
-    return Choice(protocol, _codes(request) or by_shape.codes)
+    codes = _codes(request)
+    return Choice(protocol, by_shape.codes if codes is None else codes)
 
 
 def shape(body: Body) -> Choice:

@@ -7,8 +7,8 @@ meanwhile, the run goes on to its own end.
 
 import asyncio
 import logging
+from functools import lru_cache
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
@@ -74,8 +74,7 @@ def _has_ended(run: UUID) -> bool:
     return not Run.objects.filter(id=run, ended=None).exists()
 
 
-_of: WeakKeyDictionary[Engine, Grace] = WeakKeyDictionary()
-
-
+@lru_cache(maxsize=1)
 def grace_of(engine: Engine) -> Grace:
-    return _of.setdefault(engine, Grace(engine))
+    """A process has one engine."""
+    return Grace(engine)

@@ -6,6 +6,8 @@ from uuid import uuid4
 import msgspec
 import pytest
 from django.test import RequestFactory
+from hypothesis import given
+from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from chat.protocol.errors import ChatError
@@ -125,6 +127,38 @@ def test_the_setting_is_asked_last(settings: Settings) -> None:
     assert choose(auto, None, plain) == plain
     assert choose(auto, "ui", plain).protocol == "ui"
     assert choose(factory.post("/api/chat?codes=3.4&protocol=data"), None, Choice("ui")) == Choice("data", Codes.STEPS)
+    assert choose(factory.post("/api/chat?codes=3.0"), "data", Choice("ui")) == Choice("data", Codes.COMMON)
     for wrong in ("?codes=2", "?protocol=sse"):
         with pytest.raises(ChatError):
             choose(factory.post(f"/api/chat{wrong}"), None, plain)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner)
+)
+PARTS = st.fixed_dictionaries(
+    {}, optional={"type": st.sampled_from(["text", "file", "x"]), "text": ANYTHING, "data": ANYTHING}
+)
+MESSAGES = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system", "tool", "data"])},
+    optional={"id": st.none() | st.text(max_size=40), "content": st.text() | st.lists(PARTS), "parts": st.lists(PARTS)},
+)
+BODIES = st.fixed_dictionaries(
+    {"messages": st.lists(MESSAGES | ANYTHING, max_size=4)},
+    optional={"id": ANYTHING, "trigger": SCALARS, "message": MESSAGES, "model": SCALARS},
+)
+
+
+@given(BODIES)
+def test_whatever_is_sent_is_a_turn_or_refused(fields: dict[str, Any]) -> None:
+    try:
+        sent = body(fields)
+    except msgspec.ValidationError:
+        return  # `decode_body` refuses it
+    try:
+        found = turn_of(sent)
+    except ChatError:
+        return
+    assert found.said[-1].role == "user"
+    assert shape(sent) in {Choice("ui"), *(Choice("data", codes) for codes in (Codes.ALL, Codes.IDS, Codes.COMMON))}

@@ -86,7 +86,7 @@ def test_an_application_may_say_it_in_the_path_the_query_the_body_or_a_header(al
     "codes, known", [("3.0", "0"), ("3.4", "0ed"), ("4.1", "f0ed"), ("4.2", "fg0ed"), ("all", "fg0ed")]
 )
 def test_the_codes_may_be_told_by_the_generation(alice: Api, codes: str, known: str) -> None:
-    with alice.post(old(fresh(reasoning=2).prompt), f"/api/chat?codes={codes}") as reply:
+    with alice.post(four(new_chat(), fresh(reasoning=2).prompt), f"/api/chat?codes={codes}") as reply:
         assert "".join(dict.fromkeys(code for code, _ in reply.whole().codes)) == known
 
 
