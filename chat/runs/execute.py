@@ -87,8 +87,11 @@ class Generation:
     def may_follow(self, owner: Owner, after: int) -> bool:
         """Whether this is theirs and holds `after`, which needs no query for a run that is executed right here.
 
-        No proves nothing: the requester of a run may have lost or handed over the chat session since.
+        No proves nothing: the requester of a run may have lost or handed over the chat session since. One that is
+        ending may have been deleted with it.
         """
+        if self._ending or self.interruption:
+            return False
         return self.claim.requester == owner.requester and after <= self.lease.stored
 
     async def run(self) -> None:

@@ -137,6 +137,9 @@ async def test_deleting_ends_the_run_and_its_upstream(engine: Engine, alice: Own
     await client.read()
     assert client.ended is not None
     assert client.ended.type == "run.stopped"
+    # Also while its task here has not come to its end.
+    with pytest.raises(ChatError):
+        await engine.follow(alice, accepted.run)
     await until(lambda: not engine.generations)
     assert provider.closed == provider.opened == 1
     assert [await model.objects.acount() for model in (ChatSession, Message, Run, RunEvent)] == [0, 0, 0, 0]
@@ -151,12 +154,13 @@ async def test_deleting_while_it_streams_leaves_nothing_behind(
     provider.script = [f"word {number} " for number in range(3000)]
     for steps in range(0, 60, 4):
         accepted = await ask(engine, alice)
-        client = Client(engine, alice, accepted.run)
+        follower = await engine.follow(alice, accepted.run)
         for _ in range(steps):
             await asyncio.sleep(0)
         await sessions.delete(engine, alice, accepted.session)
         async with asyncio.timeout(5):
-            await client.read()
+            async for _ in follower:
+                pass
     await until(lambda: not engine.generations)
     assert await ChatSession.objects.acount() == await RunEvent.objects.acount() == 0
     assert provider.closed == provider.opened
