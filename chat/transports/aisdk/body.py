@@ -100,25 +100,26 @@ def _check(messages: list[Message]) -> None:
         )
     if last.has_files:
         raise ChatError("bad_frame", "Attachments are not taken here. Send text only.", field="messages")
-    if "\0" in "".join(message.text for message in messages):
-        raise ChatError("bad_frame", "A message holds a NUL character, which cannot be stored.", field="messages")
     check_prompt(last.text, settings.CHAT_PROMPT_CHARS)
-    for message in messages:
-        if message.role == "user" and len(message.text) > settings.CHAT_PROMPT_CHARS:
-            check_prompt(message.text, settings.CHAT_PROMPT_CHARS)
 
 
 def _said(messages: Iterable[Message]) -> Iterable[Said]:
-    """What a user may say by himself. Tool results and approvals answer a question: none was asked."""
+    """What a user may say by himself. Tool results and approvals answer a question: none was asked.
+
+    A prompt that was refused stays in its client's history: whoever refused that again would end the chat for good.
+    """
     for message in messages:
-        if message.role == "user" and message.text.strip():
-            yield Said("user", message.text)
+        text = message.text
+        if "\0" in text:
+            continue
+        if message.role == "user" and text.strip() and len(text) <= settings.CHAT_PROMPT_CHARS:
+            yield Said("user", text)
         elif message.role == "assistant":
-            yield Said("assistant", message.text, as_id(message.id or ""))
+            yield Said("assistant", text, as_id(message.id or ""))
 
 
 def _system(messages: Iterable[Message]) -> str | None:
-    told = "\n\n".join(message.text for message in messages if message.role == "system")
+    told = "\n\n".join(message.text for message in messages if message.role == "system").replace("\0", "")
     if len(told) > SYSTEM_CHARS:
         raise ChatError("too_large", f"System messages may hold {SYSTEM_CHARS:,} characters.", field="messages")
     return told or None

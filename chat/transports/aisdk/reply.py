@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import NamedTuple
 from uuid import UUID
 
@@ -51,15 +50,17 @@ class Reading(Stream):
 
     async def content(self, request: HttpRequest, first: bytes) -> AsyncIterator[bytes]:
         encoder = self._encoder
-        if first:
-            yield first
-        async with aclosing(self.batches()) as batches:  # type: ignore[type-var]  # it is a generator
-            async for batch in batches:
+        try:
+            if first:
+                yield first
+            async for batch in self.batches():
                 written = encoder.keep_alive if batch is None else encoder.encode(batch)
                 if written:
                     yield written
-        if not encoder.ended:
-            yield encoder.broken()
+            if not encoder.ended:
+                yield encoder.broken()
+        finally:
+            self.close()
         if encoder.failed and encoder.cuts:
             await asyncio.sleep(HANG_UP_SECONDS)
             hang_up(request)

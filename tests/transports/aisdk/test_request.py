@@ -68,6 +68,11 @@ def test_only_what_a_user_may_say_is_taken() -> None:
     assert found.options == Options()
 
 
+def test_what_was_refused_does_not_end_the_chat() -> None:
+    told = ["x" * 32_001, "", "a\0b", "", " ", "a\0b", "Hi"]
+    assert turn(old(*told)).said == (Said("assistant", ""), Said("assistant", ""), Said("user", "Hi"))
+
+
 def test_a_trusted_client_says_more(settings: Settings) -> None:
     settings.CHAT_AISDK_TRUST_HISTORY = True
     found = turn({"messages": RICH})

@@ -86,6 +86,9 @@ def test_an_error_before_the_stream_is_shown_as_it_is(hook: Hook, server: Server
     assert page["status"] == "error"
     assert page["error"] == "A prompt may hold at most 32,000 characters, this one has 32,001."
     assert page["requests"][-1]["status"] == 413
+    scenario = fresh()
+    page = hook.ask(scenario.prompt)  # 4 and later keep what was refused, and send it along
+    assert (page["status"], page["text"]) == ("ready", scenario.text)
 
 
 def test_an_error_within_the_stream_keeps_the_text(hook: Hook, server: ServerProcess, people: People) -> None:
@@ -167,7 +170,7 @@ def test_resume_shows_the_whole_answer_once_and_then_nothing_is_left(
     page = hook("wait", characters=20)
     said = page["messages"]
     hook("stop")
-    # The page is loaded anew. What streams may be among its messages in 7 only: 4 and 5 write the whole behind it.
+    # The page is loaded anew. What streams may be among its messages in 7: 4 and 5.0.0 write the whole behind it.
     messages = [given(hook, message) for message in (said if hook.generation == 7 else said[:1])]
     hook.open(server, people.alice.cookie, id=chat, messages=messages)
     hook("resume")
