@@ -46,7 +46,7 @@ class JsonErrors:
 
 def in_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     status = response.status_code
-    if status < 400 or not request.path_info.startswith("/api/") or _is_json(response):
+    if status < 400 or not request.path_info.startswith("/api/") or not _is_html(response):
         return response
     fallback = _FAILED if status >= 500 else _REFUSED
     made = error_response(_SAID.get(status, fallback), status)
@@ -58,5 +58,6 @@ def in_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBas
     return made
 
 
-def _is_json(response: HttpResponseBase) -> bool:
-    return response.headers.get("Content-Type", "").partition(";")[0] == "application/json"
+def _is_html(response: HttpResponseBase) -> bool:
+    """Nothing of ours is: whoever answers in another form (the AI SDK reads plain text) has its reasons."""
+    return response.headers.get("Content-Type", "").partition(";")[0] == "text/html"

@@ -103,7 +103,10 @@ class Stream:
         response["Cache-Control"] = "no-cache, no-store, no-transform"
         response["X-Accel-Buffering"] = "no"
         self._response = weakref.ref(response)
-        # A client that leaves before the first byte has Django cancel the content unstarted, or drop the response
+        # Django closes a response, in a thread, whether or not it was read.
+        closers: list[Callable[[], Any]] = response._resource_closers  # type: ignore[attr-defined]
+        closers.append(self._close_soon)
+        # But a client that leaves before the first byte has Django cancel the content unstarted, or drop the response
         # unclosed while a middleware has it. Either way, and in whatever thread, the response goes.
         weakref.finalize(response, self._close_soon).atexit = False
         return response

@@ -47,7 +47,7 @@ def test_the_client_in_ten_seconds_works_as_it_is_printed(server: ServerProcess,
 
 
 def test_curl_works_as_it_is_printed(server: ServerProcess) -> None:
-    (command,) = [line for block in blocks(PAGE, "sh") for line in block.splitlines() if line.startswith("curl ")]
+    (command,) = [line for block in blocks(PAGE, "sh") for line in block.splitlines() if line.startswith("curl -N ")]
     curl = shlex.split(command.replace(ADDRESS, f"127.0.0.1:{server.port}"))
     ended = subprocess.run([*curl, "-sS"], env=server.env, capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", ANSWER)

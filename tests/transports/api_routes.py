@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from django.urls import URLPattern, URLResolver
 
 from chat import urls
 from chat.api.app import api
+from tests.upstream import Scenario
 
 SAFE = {"GET", "HEAD"}
 
@@ -24,6 +26,8 @@ class Row(NamedTuple):
     account: bool = False  # not for guests
     by_password: bool = False  # not for API tokens
     csrf: bool = True  # a cookie needs the token; False: an Origin does
+    plain: bool = False  # its errors are plain text
+    same: bool = False  # somebody else's is answered as what holds nothing new
 
     @property
     def is_change(self) -> bool:
@@ -34,7 +38,23 @@ class Row(NamedTuple):
         return "{" in self.route
 
 
+PROMPT = Scenario(chunks=1).prompt
+NOTHING = {"format": "tokenwire", "version": 1, "exported": "2026-01-05T09:30:00Z", "sessions": []}
+
 ROWS = [
+    Row("POST", "/api/stream", {"prompt": PROMPT}),
+    Row("GET", "/api/stream", query=f"?{urlencode({'prompt': PROMPT})}", changes=True, csrf=False),
+    Row("POST", "/api/text", {"prompt": PROMPT}),
+    Row("GET", "/api/runs/{run}/events"),
+    Row("POST", "/api/runs/{run}/stop"),
+    Row("POST", "/api/chat", {"messages": [{"role": "user", "content": PROMPT}]}, csrf=False, plain=True),
+    Row("GET", "/api/chat", query="?chatId=01900000-0000-7000-8000-000000000001", plain=True),
+    Row("GET", "/api/chat/{session}/stream", None, 204, plain=True, same=True),
+    Row("POST", "/api/chat/{session}/stop", None, 204, csrf=False, plain=True),
+    Row("GET", "/api/search", query="?q=hello"),
+    Row("GET", "/api/export"),
+    Row("GET", "/api/sessions/{session}/export"),
+    Row("POST", "/api/import", NOTHING),
     Row("GET", "/api/models"),
     Row("GET", "/api/sessions", query="?state=all"),
     Row("POST", "/api/sessions", {"title": "Made"}, 201),
@@ -66,9 +86,15 @@ def all_routes() -> set[tuple[str, str]]:
     return found
 
 
+def _plain(pattern: str) -> str:
+    """The names that a path has places for; of a regular expression, without what may be left out."""
+    pattern = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", re.sub(r"\(\?:/\(\?P<variant>[^)]*\)\)\?|^\^|/\?\$$", "", pattern))
+    return pattern.replace("(?P{chat}.+)", "{session}")  # a chat's name on its client, or the id of a chat session
+
+
 def _flat(patterns: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     for pattern in patterns:
-        route = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern))
+        route = prefix + _plain(str(pattern.pattern))
         if isinstance(pattern, URLResolver):
             yield from _flat(pattern.url_patterns, route)
         else:

@@ -57,6 +57,7 @@ async def socket(engine: Engine, monkeypatch: pytest.MonkeyPatch, settings: Sett
     hub = Hub(engine)
     await hub.open()
     monkeypatch.setattr(desk, "_desk", desk.Desk(engine, hub))
+    monkeypatch.setattr(desk, "_closed", False)  # as another test may have left it
     socket = Socket(hub)
     await socket.wire.connect()
     await socket.until("hello")

@@ -115,7 +115,7 @@ BAD: list[tuple[Any, int, str]] = [
     (old(*["x"] * 2_001), 413, "at most 2,000 messages"),
     ({"messages": [{"role": "user", "content": "Hi", "experimental_attachments": [{"url": "data:,"}]}]}, 400, "Attach"),
     ({"messages": [{"role": "user", "parts": [{"type": "text", "text": "Hi"}, {"type": "file"}]}]}, 400, "Attach"),
-    (b'{"messages":[{"role":"user","content":"' + b"x" * 2_700_000 + b'"}]}', 413, "The body is too large"),
+    (b'{"messages":[{"role":"user","content":"' + b"x" * 2_700_000 + b'"}]}', 413, "A prompt may hold at most"),
 ]
 
 
