@@ -20,7 +20,7 @@ SIZE = {"width": 1120, "height": 720}
 MOST_BYTES = 200_000
 PROMPT = "What is a lease, and why does a queue need one?"
 # Long enough to show the answer being written, short enough to leave the prompt in sight.
-CHARACTERS = 460
+CHARACTERS = 760
 
 
 def picture(browser: Browser, url: str, theme: str) -> Path:
