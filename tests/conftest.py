@@ -19,6 +19,7 @@ HEAVY = {"bench", "deployment", "faults", "services", "tooling"}
 MEASURING = ("faults/test_database_load", "faults/test_load", "faults/test_rolling", "bench/")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     lanes: dict[str, list[pytest.Item]] = {"heavy": [], "measuring": [], "light": []}
     for item in items:
