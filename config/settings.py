@@ -183,9 +183,12 @@ AUTH_PASSWORD_VALIDATORS = [
 CORS_ALLOWED_ORIGINS = e.origins("CHAT_CORS_ORIGINS", [])
 CORS_URLS_REGEX = r"^/api/"
 CORS_ALLOW_HEADERS = ("authorization", "content-type", "last-event-id", "x-chat-protocol")
-# What tells the AI SDK's generations apart, and when to come back.
+# What tells the AI SDK's generations apart, what a plain text belongs to, how a file is called, when to come back.
 CORS_EXPOSE_HEADERS = (
+    "content-disposition",
     "retry-after",
+    "x-run",
+    "x-session",
     "x-experimental-stream-data",
     "x-vercel-ai-data-stream",
     "x-vercel-ai-ui-message-stream",

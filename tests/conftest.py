@@ -15,20 +15,20 @@ from tests.fakes import ScriptedProvider
 TESTS = Path(__file__).parent
 # What starts deployments and loads of its own goes one after the other; `make test` runs all else beside it.
 HEAVY = {"bench", "deployment", "faults", "services", "tooling"}
-# Those with limits on latency or cost come last, when nothing runs beside them any more.
-MEASURING = ("faults/test_database_load", "faults/test_load", "faults/test_rolling", "bench/")
+# Those with limits on latency or cost come last of all, when nothing runs beside them any more.
+MEASURING = ("faults/test_database_load", "faults/test_load", "faults/test_redis", "faults/test_rolling", "bench/")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    lanes: dict[str, list[pytest.Item]] = {"heavy": [], "measuring": [], "light": []}
+    lanes: dict[str, list[pytest.Item]] = {"heavy": [], "light": [], "measuring": []}
     for item in items:
         place = item.path.relative_to(TESTS).as_posix()
-        heavy = place.split("/")[0] in HEAVY
-        lanes["measuring" if place.startswith(MEASURING) else "heavy" if heavy else "light"].append(item)
-        if heavy and config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group("heavy"))
-    items[:] = [*lanes["heavy"], *lanes["measuring"], *lanes["light"]]
+        lane = "measuring" if place.startswith(MEASURING) else "heavy" if place.split("/")[0] in HEAVY else "light"
+        lanes[lane].append(item)
+        if lane != "light" and config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(lane))
+    items[:] = [item for lane in lanes.values() for item in lane]
 
 
 @pytest.fixture(autouse=True)

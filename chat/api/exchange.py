@@ -16,6 +16,7 @@ router = Router(tags=["export and import"])
 Format = Literal["json", "markdown"]
 _ENDINGS = {"json": "json", "markdown": "md"}
 _TYPES = {"json": "application/json", "markdown": "text/markdown; charset=utf-8"}
+_SENT = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 _FILE = {"responses": {200: {"description": "A file", "content": {"application/json": {}, "text/markdown": {}}}}}
 
 
@@ -51,7 +52,9 @@ class Report(Schema):
     skipped: list[Skipped]
 
 
-@router.post("/import", response=Report, summary="Chat sessions from an export of ours or of ChatGPT's")
+@router.post(
+    "/import", response=Report, summary="Chat sessions from an export of ours or of ChatGPT's", openapi_extra=_SENT
+)
 async def import_(request: ApiRequest) -> dict[str, Any]:
     """The body is the file itself: JSON, 64 MiB at most."""
     engine = request.desk.engine

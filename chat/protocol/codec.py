@@ -35,7 +35,7 @@ def decode(text: str, *, prompt_chars: int) -> Operation:
 def check_prompt(text: str, most: int, field: str = "text") -> None:
     """Raises ChatError: too_large or bad_frame. `field`: what the client calls it."""
     if not text.strip():
-        raise ChatError("bad_frame", f"The prompt is empty. Write something in `{field}`.", field=field)
+        raise ChatError("bad_frame", "The prompt is empty. Write something in it.", field=field)
     if len(text) > most:
         raise ChatError("too_large", f"A prompt may hold at most {most:,} characters, this one has {len(text):,}.")
     if "\0" in text:

@@ -1,11 +1,12 @@
 """A prompt that comes over HTTP: in the body of a POST, or in the query of the GET that EventSource makes."""
 
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from django.conf import settings
 from django.http import HttpRequest
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chat.protocol import codec
 from chat.protocol.errors import ChatError
@@ -32,6 +33,7 @@ class Query(Struct, frozen=True, kw_only=True):
 
 class Body(Query, frozen=True, kw_only=True):
     options: Options = Options()
+    attachments: Annotated[list[UUID], Meta(max_length=0)] = msgspec.field(default_factory=list)
 
 
 def asked_by(request: HttpRequest) -> PromptSend:

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from pytest_django.fixtures import Settings
 
+from chat.management.commands import serve
 from config.settings import FRONT_END
 from scripts import front_end
 from tests.docs.pages import ROOT, read
@@ -65,6 +67,13 @@ def test_every_version_is_exact_and_the_lock_file_names_no_place() -> None:
     assert all(version[0].isdigit() for version in wanted.values()), wanted
     assert {folder.split("/dist")[0].split("/es")[0].split("/lib")[0] for folder in FRONT_END.values()} == set(wanted)
     assert '"resolved"' not in read("package-lock.json")
+
+
+def test_the_server_says_so_where_they_are_missing(settings: Settings) -> None:
+    settings.STATICFILES_DIRS = [("vendor/marked", ROOT), ("vendor/katex", ROOT)]
+    assert not serve.has_front_end()
+    settings.STATICFILES_DIRS = [(f"vendor/{name}", ROOT) for name in FRONT_END]
+    assert serve.has_front_end()
 
 
 def test_a_second_call_says_nothing() -> None:

@@ -68,6 +68,8 @@ class Command(BaseCommand):
         self.stdout.write(f"Admin      http://{place}{reverse('admin:index')}")
         self.stdout.write(f"WebSocket  ws://{place}/ws/chat/")
         self.stdout.write(f"Model      {model_source()}")
+        if not has_front_end():
+            self.stdout.write("Answers    shown as plain text: packages of npm are missing, get them with `make run`")
         if not serving.is_loopback(host):
             self.stdout.write("Reachable from other machines. A name or address they use must be listed in both:")
             self.stdout.write(f"  ALLOWED_HOSTS    now {', '.join(settings.ALLOWED_HOSTS)}")
@@ -80,6 +82,11 @@ def restart_with_flags(wanted: dict[str, str]) -> None:
     """Turns flags into environment and starts over: the settings derive ALLOWED_ORIGINS from HOST and PORT."""
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **wanted})  # noqa: S606
+
+
+def has_front_end() -> bool:
+    served = {entry[0] for entry in settings.STATICFILES_DIRS if isinstance(entry, tuple)}
+    return {f"vendor/{name}" for name in settings.FRONT_END} <= served
 
 
 def model_source() -> str:
