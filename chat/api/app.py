@@ -3,6 +3,7 @@
 import logging
 from typing import Any, cast
 
+from django.core.exceptions import TooManyFieldsSent
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
@@ -78,6 +79,11 @@ def _missing(request: HttpRequest, error: Any) -> HttpResponse:
     return error_response(ChatError("not_found", "There is nothing here. See /api/docs."))
 
 
+def _too_many(request: HttpRequest, error: Any) -> HttpResponse:
+    """What Django will not read: it would answer 400 itself, did ninja let it."""
+    return error_response(ChatError("bad_frame", "The request has too many fields. See /api/docs."))
+
+
 def _failed(request: HttpRequest, error: Any) -> HttpResponse:
     if is_outage(error):
         tell(log, "a request cannot be answered", error)
@@ -99,6 +105,7 @@ api = Api(
 )
 for kind, handler in (
     (Exception, _failed),
+    (TooManyFieldsSent, _too_many),
     (ChatError, _refused),
     (ValidationError, _invalid),
     (HttpError, _http),

@@ -7,6 +7,7 @@ hangs under the next above that stays.
 """
 
 import hashlib
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -145,17 +146,16 @@ def _joined(nodes: list[Node]) -> list[tuple[Node, list[str]]]:
         ids, parts, model, status = [node.id], list(node.parts), node.model, node.status
         while (further := going_on.get(ids[-1])) is not None:
             ids.append(further)
-            parts = _put_together(parts, by_id[further].parts)
+            parts += by_id[further].parts
             model, status = by_id[further].model or model, by_id[further].status
-        joined.append((node._replace(parts=parts, model=model, status=status), ids))
+        joined.append((node._replace(parts=_put_together(parts), model=model, status=status), ids))
     return joined
 
 
-def _put_together(parts: list[Part], more: list[Part]) -> list[Part]:
-    if parts[-1]["type"] == more[0]["type"]:
-        joint = {**more[0], "text": f"{parts[-1]['text']}\n\n{more[0]['text']}"}
-        return [*parts[:-1], joint, *more[1:]]
-    return parts + more
+def _put_together(parts: list[Part]) -> list[Part]:
+    """One part of what is of one kind. All at once: one after the other each would copy the text before it."""
+    kinds = itertools.groupby(parts, key=lambda part: part["type"])
+    return [{"type": kind, "text": "\n\n".join(part["text"] for part in alike)} for kind, alike in kinds]
 
 
 def _object(value: Any) -> dict[str, Any]:

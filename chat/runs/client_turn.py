@@ -7,6 +7,7 @@ are not: whoever invents one would have the model believe that it was its own.
 """
 
 import hashlib
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -121,9 +122,9 @@ def as_id(text: str) -> UUID | None:
         return None
 
 
-def fingerprint(texts: list[str]) -> str:
-    """Of the prompts from the first one on."""
-    found = ""
+def fingerprint(texts: Iterable[str], before: str = "") -> str:
+    """Of the prompts from the first one on; `before`: that of those in front of `texts`."""
+    found = before
     for text in texts:
         found = hashlib.sha256(f"{found}\n{text}".encode()).hexdigest()
     return found
@@ -167,7 +168,7 @@ class _Walk:
         self.turn = turn
         self.stored = session.active_leaf_id if turn.appends else None
         self.missing: list[Message] = []
-        self._texts: list[str] = []
+        self._known_by = ""  # the fingerprint so far; made anew for each of 2,000 prompts it would take seconds
         self._children: dict[UUID | None, list[_Stored]] = {}
         if not session._state.adding:
             for row in _tree(session):
@@ -217,7 +218,7 @@ class _Walk:
             self.stored = answers[0].id
             found = self._said(text, answer)
         if found is not None:
-            self._texts.append(text)
+            self._tell_apart(text)
         return found
 
     def _said(self, text: str, answer: UUID | None) -> _Stored | None:
@@ -226,9 +227,12 @@ class _Walk:
         return next(answered, found[0] if found else None)
 
     def _new_prompt(self, text: str) -> Message:
-        self._texts.append(text)
-        known_by = fingerprint(self._texts) if self.turn.chat is None else None
-        return prompts.user_message(self.session, self._leaf, text, known_by)
+        self._tell_apart(text)
+        return prompts.user_message(self.session, self._leaf, text, self._known_by or None)
+
+    def _tell_apart(self, text: str) -> None:
+        if self.turn.chat is None:
+            self._known_by = fingerprint([text], self._known_by)
 
     @property
     def _leaf(self) -> UUID | None:

@@ -1,7 +1,6 @@
 """A conversation that is to be imported, whatever file it comes from: checked, and in the order of storing."""
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -157,7 +156,8 @@ def _date(value: datetime | None) -> datetime | None:
 
 def date_of(seconds: Any) -> datetime | None:
     """Of a Unix time; None for what is none."""
-    if not isinstance(seconds, int | float) or not math.isfinite(seconds) or not 0 < seconds < LAST.timestamp():
+    # Compared only: a whole number of JSON may be too long for a float.
+    if not isinstance(seconds, int | float) or not 0 < seconds < LAST.timestamp():
         return None
     return datetime.fromtimestamp(seconds, UTC)
 

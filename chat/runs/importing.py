@@ -22,6 +22,7 @@ T = TypeVar("T")
 MOST_BYTES = 64 * 1024**2
 MOST_SESSIONS = 10_000
 MOST_SESSION_BYTES = 16 * 1024**2  # decoded at once, which holds up everything else of this process for so long
+MOST_HEAD_BYTES = 64 * 1024  # of what is around the conversations
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 _importing: set[Owner] = set()
@@ -84,12 +85,15 @@ def _take_apart(data: bytes) -> tuple[list[Span], bool]:
 
 
 def _decode_or_refuse(data: bytes, kind: type[T]) -> T:
+    foreign = ChatError(
+        "bad_frame", "This is neither an export of ours nor ChatGPT's conversations.json.", field="format"
+    )
+    if len(data) > MOST_HEAD_BYTES:
+        raise foreign
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError:
-        raise ChatError(
-            "bad_frame", "This is neither an export of ours nor ChatGPT's conversations.json.", field="format"
-        ) from None
+        raise foreign from None
     except _UNREADABLE:
         raise ChatError("bad_json", "The file is not JSON.") from None
 

@@ -286,3 +286,20 @@ async def test_a_name_that_is_no_id_is_no_error(engine: Engine, alice: Owner) ->
         assert await sync_to_async(client_turn.named)(alice, chat) is None
         await told(engine, alice, turn("Hi", chat=chat))
         assert await sync_to_async(client_turn.named)(alice, chat) is not None
+
+
+async def test_a_long_history_is_hashed_once(engine: Engine, alice: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    real = client_turn.fingerprint
+
+    def counting(texts: Any, *before: str) -> str:
+        hashed.extend(texts)
+        return real(texts, *before)
+
+    monkeypatch.setattr(client_turn, "fingerprint", counting)
+    prompts = [f"prompt {number}" for number in range(200)]
+    said = tuple(Said("user", text) for text in prompts)
+    accepted = await told(engine, alice, ClientTurn(said=said))
+    assert len(hashed) <= 2 * len(prompts)  # to look for it, and to store it
+    stored = await Message.objects.aget(id=accepted.user_message)
+    assert stored.fingerprint == real(prompts)

@@ -1,6 +1,7 @@
 """Import: of ChatGPT's file what was said, and of whatever else an answer."""
 
 import asyncio
+import time
 from typing import Any
 from uuid import UUID
 
@@ -54,6 +55,31 @@ async def test_edits_and_further_answers_are_branches(engine: Engine, alice: Own
     page = await engine.state(alice, session.id)
     assert [message.text for message in page.messages] == ["Hello", "Hi."]
     assert len(page.messages[1].siblings) == 2
+
+
+async def test_a_time_too_long_for_a_float_is_none(engine: Engine, alice: Owner) -> None:
+    first = chatgpt.node("a", None, "user", "Hello", at=10**400)
+    session, said = await tree_of(engine, alice, chatgpt.conversation(first, create_time=10**400))
+    assert said == [(None, "user", "Hello")]
+    assert session.created.year < 9000
+
+
+async def test_an_answer_of_many_nodes_is_put_together_at_once(engine: Engine, alice: Owner) -> None:
+    """Each copied with what is before it, this would take minutes."""
+    nodes = [chatgpt.node("n0", None, "assistant", "y" * 3_000_000)]
+    nodes += [chatgpt.node(f"n{number}", f"n{number - 1}", "assistant", "x") for number in range(1, 20_000)]
+    begun = time.perf_counter()
+    _, [(_, _, text)] = await tree_of(engine, alice, chatgpt.conversation(*nodes))
+    assert text == "\n\n".join(["y" * 3_000_000, *["x"] * 19_999])
+    assert time.perf_counter() - begun < 20
+
+
+@pytest.mark.parametrize(
+    "head", [b'{"other": "%s"}', b'{"format": "tokenwire", "version": 1, "x": "%s", "sessions": []}']
+)
+async def test_what_is_long_and_no_list_is_refused_unread(engine: Engine, alice: Owner, head: bytes) -> None:
+    with pytest.raises(ChatError, match="bad_frame"):
+        await importing.import_file(engine, alice, head % (b"y" * 100_000))
 
 
 async def test_reasoning_code_and_text_are_one_answer_without_what_tools_said(engine: Engine, alice: Owner) -> None:

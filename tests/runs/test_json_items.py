@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat.protocol.errors import ChatError
+from chat.runs import json_items
 from chat.runs.json_items import split
 
 values = st.recursive(
@@ -83,3 +84,12 @@ def test_hostile_bytes_take_no_longer_than_others(data: bytes) -> None:
         pass
     finally:
         assert time.perf_counter() - begun < 5
+
+
+def test_strings_and_escapes_may_lie_across_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [{"a": "x" * 9 + '"]}' + "\\" * 5}, {"[": '\\"'}, {"b": ["{", {}]}]
+    data = json.dumps(items).encode()
+    for bytes_ in range(2, len(data) + 1):
+        monkeypatch.setattr(json_items, "_WINDOW_BYTES", bytes_)
+        spans, _ = split(data, "sessions", 100)
+        assert [json.loads(data[start:end]) for start, end in spans] == items

@@ -98,6 +98,11 @@ async def test_a_host_that_is_not_ours(browser: AsyncClient) -> None:
     check(await browser.get("/api/sessions", headers={"host": "evil.example"}), 400, "bad_frame")
 
 
+async def test_a_query_of_too_many_fields(browser: AsyncClient) -> None:
+    check(await browser.get(f"/api/search?{'q=x&' * 1001}"), 400, "bad_frame")
+    assert (await browser.get(f"/api/chat?{'chatId=x&' * 1001}")).status_code == 400
+
+
 async def test_a_process_that_ends(browser: AsyncClient) -> None:
     await desk.close_desk()
     check(await browser.get("/api/sessions"), 503, "unavailable")

@@ -1,6 +1,7 @@
 """A body that is too large is refused before it is read, and costs no memory, on both servers."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import Iterator
@@ -60,6 +61,18 @@ def test_one_that_never_ends_is_cut_off_and_held_nowhere(server: ServerProcess) 
             pytest.fail("the server reads for ever")
     assert sent > MIB
     assert server.rss_bytes() - before < 24 * MIB
+
+
+@pytest.mark.parametrize("piece", [b"a" * 65_536, b"b: c\r\n" * 10_000], ids=["one header", "many headers"])
+def test_a_head_that_never_ends_is_cut_off(server: ServerProcess, piece: bytes) -> None:
+    sent = 0
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(b"GET /api/models HTTP/1.1\r\na: ")
+        with contextlib.suppress(ConnectionError):
+            while sent < 100 * MIB:
+                connection.sendall(piece)
+                sent += len(piece)
+    assert sent < 20 * MIB  # what the buffers of the connection take
 
 
 def test_what_fits_gets_its_answer(server: ServerProcess) -> None:

@@ -11,6 +11,7 @@ from chat.transports.aisdk.data_stream import Codes, DataStream
 from chat.transports.aisdk.encoder import Encoder
 from chat.transports.aisdk.text import PlainText
 from chat.transports.aisdk.ui_stream import UIStream
+from chat.transports.http import query_of
 
 Protocol = Literal["text", "data", "ui"]
 PROTOCOLS = ("text", "data", "ui")
@@ -39,7 +40,7 @@ def choose(request: HttpRequest, variant: str | None, by_shape: Choice, body: Bo
     """
     named = (
         variant,
-        request.GET.get("protocol"),
+        query_of(request).get("protocol"),
         body.protocol if body else None,
         request.headers.get("X-Chat-Protocol"),
         settings.CHAT_AISDK_PROTOCOL,
@@ -63,7 +64,7 @@ def shape(body: Body) -> Choice:
 
 
 def _codes(request: HttpRequest) -> Codes | None:
-    told = request.GET.get("codes")
+    told = query_of(request).get("codes")
     if told is not None and told not in CODES:
         raise ChatError("bad_frame", f"`codes` is one of {', '.join(CODES)}.", field="codes")
     return CODES[told] if told else None

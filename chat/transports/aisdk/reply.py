@@ -38,7 +38,8 @@ class Reading(Stream):
         super().__init__(at.hub, visitor, follower)
         self._run = answer.run
         self._encoder = encoder
-        self._grace = grace_of(at.engine) if answer.started_here else None
+        # Who may only read neither keeps a run nor ends it by leaving.
+        self._grace = grace_of(at.engine) if answer.started_here and visitor.may_write else None
         if self._grace is not None:
             self._grace.join(self._run)
 

@@ -18,7 +18,7 @@ from chat.transports.aisdk.choice import Choice, choose, shape
 from chat.transports.aisdk.grace import Grace, grace_of
 from chat.transports.aisdk.reply import Answer, refusal, stream
 from chat.transports.desk import Desk
-from chat.transports.http import decode_body, endpoint
+from chat.transports.http import decode_body, endpoint, query_of
 from chat.transports.streaming import check_room
 
 # How long a new prompt waits for the end of the run that it takes the place of.
@@ -30,7 +30,7 @@ async def chat(request: HttpRequest, at: Desk, visitor: Visitor, variant: str | 
     """POST: a prompt with its history. GET with `chatId`: how ai 4 resumes; it takes an empty body for nothing."""
     if request.method == "GET":
         choice = choose(request, variant, Choice("data"))
-        answer = await _unended(at, visitor.owner, request.GET.get("chatId", ""))
+        answer = await _unended(at, visitor.owner, query_of(request).get("chatId", ""))
         if answer is not None:
             return await _resumed(request, at, visitor, choice, answer)
         return HttpResponse(content_type=choice.encoder("").content_type)

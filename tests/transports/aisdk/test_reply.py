@@ -169,3 +169,14 @@ def test_a_refusal_has_the_headers_of_its_status() -> None:
     busy = refusal(ChatError("rate_limited", "Too much.", retry_after_s=7))
     assert (busy.status_code, busy.content, busy["Retry-After"]) == (429, b"Too much.", "7")
     assert busy["Content-Type"] == "text/plain; charset=utf-8"
+
+
+async def test_who_may_only_read_does_not_end_a_run_by_leaving(read: Read, gate: asyncio.Event) -> None:
+    started = await read.at.engine.start(read.visitor.owner, ClientTurn(said=(Said("user", "Hi"),)))
+    answer = Answer(started.run, started.message)
+    only_reads = Visitor(read.visitor.owner, "alice", may_write=False)
+    _response = await stream(AsyncRequestFactory().get("/api/chat"), read.at, only_reads, Choice("ui"), answer)
+    (reading,) = read.at.hub._sockets[only_reads.owner.requester]
+    reading.sign_out()
+    assert not grace_of(read.at.engine).left(answer.run)
+    gate.set()
