@@ -16,7 +16,7 @@ dev: ## serve with reload on every change of the code
 	@exec .venv/bin/python manage.py runserver "$${HOST:-127.0.0.1}:$${PORT:-8000}"
 
 # Two lanes: tests/conftest.py says what runs beside what.
-LANES ?= --numprocesses 2 --dist loadgroup
+LANES ?= --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 test: ## the whole suite (PYTEST_ARGS="-k resume -x", LANES= for one test at a time)
 	$(DEV) -m pytest $(LANES) $(PYTEST_ARGS)

@@ -1,34 +1,47 @@
 """Fixtures for every test. The three people: Alice owns, Bob is another user, Charlie is a guest."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from django.contrib.auth.models import User
 from django.core.cache import cache
+from xdist.scheduler import LoadScopeScheduling
 
 from chat.runs.engine import Engine
 from chat.runs.owner import Owner
 from tests.fakes import ScriptedProvider
 
-TESTS = Path(__file__).parent
 # What starts deployments and loads of its own goes one after the other; `make test` runs all else beside it.
-HEAVY = {"bench", "deployment", "faults", "services", "tooling"}
+HEAVY = tuple(f"tests/{folder}/" for folder in ("bench", "deployment", "faults", "services", "tooling"))
 # Those with limits on latency or cost come last of all, when nothing runs beside them any more.
-MEASURING = ("faults/test_database_load", "faults/test_load", "faults/test_redis", "faults/test_rolling", "bench/")
+MEASURING = tuple(
+    f"tests/{place}"
+    for place in ("bench/", "faults/test_database_load", "faults/test_load", "faults/test_redis", "faults/test_rolling")
+)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    lanes: dict[str, list[pytest.Item]] = {"heavy": [], "light": [], "measuring": []}
-    for item in items:
-        place = item.path.relative_to(TESTS).as_posix()
-        lane = "measuring" if place.startswith(MEASURING) else "heavy" if place.split("/")[0] in HEAVY else "light"
-        lanes[lane].append(item)
-        if lane != "light" and config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group(lane))
-    items[:] = [item for lane in lanes.values() for item in lane]
+def lane_of(nodeid: str) -> str:
+    if nodeid.startswith(MEASURING):
+        return "2 measuring"
+    return "0 heavy" if nodeid.startswith(HEAVY) else "1 light"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: lane_of(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    class Lanes(LoadScopeScheduling):  # type: ignore[misc]
+        """A lane is the work of one process, but for the light one: there a file is."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            lane = lane_of(nodeid)
+            return nodeid.split("::")[0] if lane == "1 light" else lane
+
+    return Lanes(config, log)
 
 
 @pytest.fixture(autouse=True)
