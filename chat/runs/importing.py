@@ -25,6 +25,8 @@ MOST_SESSION_BYTES = 16 * 1024**2  # decoded at once, which holds up everything 
 MOST_HEAD_BYTES = 64 * 1024  # of what is around the conversations
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
+# Every guest without a cookie is another owner, and a file may keep a core busy for a minute.
+MOST_AT_ONCE = 2
 _importing: set[Owner] = set()
 
 
@@ -43,6 +45,8 @@ async def import_file(engine: Engine, owner: Owner, data: bytes) -> Report:
     """Raises ChatError: bad_json, bad_frame, too_large, busy, unavailable. What was imported until then stays."""
     if owner in _importing:
         raise ChatError("busy", "An import of yours is still running. Wait for its end.", retry_after_s=5)
+    if len(_importing) >= MOST_AT_ONCE:
+        raise ChatError("busy", "Others are importing right now. Try it again in a moment.", retry_after_s=5)
     _importing.add(owner)
     try:
         return await _import(engine, owner, data)

@@ -50,7 +50,7 @@ def endpoint(
             try:
                 if changes:
                     _check_page(request)
-                at, visitor = await admit(request, csrf=csrf)
+                at, visitor = await admit(request, csrf=csrf, changes=changes)
                 if changes or request.method not in SAFE_METHODS:
                     visitor.check_may_write()
                 return await function(request, at, visitor, *args, **kwargs)
@@ -64,8 +64,11 @@ def endpoint(
     return decorate
 
 
-async def admit(request: HttpRequest, *, csrf: Csrf = "token") -> tuple[Desk, Visitor]:
-    """The process' desk and who asks. A guest without a cookie gets one. Raises ChatError."""
+async def admit(request: HttpRequest, *, csrf: Csrf = "token", changes: bool = False) -> tuple[Desk, Visitor]:
+    """The process' desk and who asks. Raises ChatError.
+
+    A guest without a cookie gets one when there may be something to come back to: not for reading, as each is stored.
+    """
     credentials = credentials_of(request, csrf)
     try:
         at = await desk.open_desk()
@@ -74,7 +77,7 @@ async def admit(request: HttpRequest, *, csrf: Csrf = "token") -> tuple[Desk, Vi
         if refused.code is not None and desk.open_engine() is None:
             raise ChatError("unavailable", "The server is stopping. Try again in a moment.") from None
         raise ChatError("unauthenticated", refused.reason) from None
-    if visitor.guest and visitor.session_key is None:
+    if visitor.guest and visitor.session_key is None and (changes or request.method not in SAFE_METHODS):
         await request.session.aset(GUEST_KEY, visitor.owner.guest)
     return at, visitor
 

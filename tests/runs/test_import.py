@@ -230,3 +230,16 @@ async def test_a_second_import_of_the_same_user_waits(engine: Engine, alice: Own
     assert await imported(engine, bob, chatgpt.file()) == Report(0, 0, [])
     assert (await first).imported == 1
     assert await imported(engine, alice, chatgpt.file()) == Report(0, 0, [])
+
+
+async def test_so_many_import_at_once_and_no_more(
+    engine: Engine, alice: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {Owner(guest=f"guest {number}") for number in range(importing.MOST_AT_ONCE)}
+    monkeypatch.setattr(importing, "_importing", others)
+    with pytest.raises(ChatError) as refused:
+        await importing.import_file(engine, alice, b"[]")
+    assert (refused.value.code, refused.value.retryable) == ("busy", True)
+    others.pop()
+    assert (await importing.import_file(engine, alice, b"[]")).imported == 0
+    assert alice not in others
