@@ -38,3 +38,10 @@ def give_token(stored: Stored, username: str, scope: str = "write", expires: str
 
 def revoke(stored: Stored, token: Token) -> None:
     assert stored.change("DELETE FROM chat_apitoken WHERE id = ?", key(str(token.id))) == 1
+
+
+def forget_older(stored: Stored, username: str) -> None:
+    """A user may have so many and no more: of one that many tests share the older ones are used no longer."""
+    theirs = "FROM chat_apitoken WHERE user_id = (SELECT id FROM auth_user WHERE username = ?)"
+    sql = f"DELETE {theirs} AND id NOT IN (SELECT id {theirs} ORDER BY created DESC LIMIT 20)"
+    stored.change(sql, username, username)

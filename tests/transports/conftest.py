@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from tests.servers import KINDS, ServerProcess, running_server
 from tests.stored import Stored
+from tests.tokens import forget_older
 from tests.transports.people import People
 from tests.upstream import upstream_process
 from tests.wsclient import Client
@@ -73,8 +74,11 @@ def stored(server: ServerProcess) -> Stored:
 
 
 @pytest.fixture
-def people(server: ServerProcess) -> People:
-    return People.of(server)
+def people(server: ServerProcess, stored: Stored) -> People:
+    people = People.of(server)
+    for user in (people.alice, people.bob):
+        forget_older(stored, user.name)
+    return people
 
 
 @pytest_asyncio.fixture
