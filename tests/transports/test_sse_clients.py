@@ -11,6 +11,7 @@ from tests.servers import ServerProcess
 from tests.sseclient import Answer, StreamView, request
 from tests.stored import Stored
 from tests.tokens import give_token
+from tests.transports.aisdk.api import Api
 from tests.transports.conftest import Start
 from tests.transports.people import People
 from tests.upstream import Scenario
@@ -128,12 +129,14 @@ async def test_who_hops_between_transports_has_the_same_text(server: ServerProce
     who = Who(cookie=people.alice.cookie, origin=server.origin)
     async with Client.connect(server.ws, **who) as client:
         accepted = await client.prompt(story.prompt, id=f"hops {seed} {server.kind}")
-        run = accepted["run"]
+        run, session = accepted["run"], accepted["session"]
         views = [StreamView(run) for _ in range(6)]
         chances = [random.Random(f"{seed} {number}") for number in range(len(views))]
         asked = {"prompt": story.prompt, "id": f"hops {seed} {server.kind}"}
         async with asyncio.TaskGroup() as group:
             texts = [group.create_task(plain_text(server, people, asked)) for _ in range(2)]
+            resumes = (f"/api/chat/{session}/stream", f"/api/chat?chatId={session}")
+            texts += [group.create_task(asyncio.to_thread(use_chat, server, who, path)) for path in resumes]
             ended = group.create_task(client.ended(run))
             for view, chance in zip(views, chances, strict=True):
                 group.create_task(hop(server, who, view, chance))
@@ -143,7 +146,14 @@ async def test_who_hops_between_transports_has_the_same_text(server: ServerProce
     for view in views:
         assert view.ended == straight.ended
         assert (view.text, view.reasoning) == (story.text, story.reasoning_text)
-    assert [*(text.result() for text in texts), await plain_text(server, people, asked)] == [story.text] * 3
+    assert [*(text.result() for text in texts), await plain_text(server, people, asked)] == [story.text] * 5
+
+
+def use_chat(server: ServerProcess, who: Who, path: str) -> str:
+    """As the AI SDK resumes: the answer is played from its first frame."""
+    with Api.of(server, who["cookie"]).get(path) as reply:
+        assert reply.status == 200
+        return reply.whole().answer
 
 
 async def plain_text(server: ServerProcess, people: People, asked: dict[str, str]) -> str:
