@@ -114,10 +114,10 @@ def _hand_over(owner: Owner, found: Conversation, session: UUID, leaf: UUID | No
     if known := _known(owner, [found]):
         _discard(session)
         return _compared(found, known)
-    ChatSession.objects.filter(id=session, guest__startswith=NOBODY).update(
+    given = ChatSession.objects.filter(id=session, guest__startswith=NOBODY).update(
         owner_id=owner.user, guest=owner.guest, import_key=found.key, active_leaf=leaf
     )
-    return None
+    return None if given else "It was lost on the way. Import the file again."
 
 
 def _discard(session: UUID) -> None:

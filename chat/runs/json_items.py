@@ -41,7 +41,7 @@ def split(data: bytes, name: str, most: int) -> tuple[list[Span], bytes]:
     for bracket in _brackets(data):
         token, position, after, depth = bracket
         if opened is None:
-            if token == b"[" and (depth == 1 or (depth == 2 and named.fullmatch(data, after, position))):
+            if token == b"[" and (depth == 1 or (depth == 2 and _has_name(named, data, after, position))):
                 opened = bracket
         elif depth == opened.depth:
             _check_gap(_NOTHING, data, after, position)

@@ -63,8 +63,9 @@ async def answer(at: Desk, visitor: Visitor, asked: PromptSend) -> tuple[RunAcce
     """Start the run that answers, and follow it from its beginning. Raises ChatError."""
     check_room(at, visitor)
     accepted = await at.engine.start(visitor.owner, asked)
-    stream = await open_stream(at, visitor, accepted.run, queued=accepted.queued)
-    return _frame(asked, accepted), stream
+    # Not with `open_stream`, which looks for room: there was some, and now the answer is being written and paid.
+    follower = await at.engine.follow(visitor.owner, accepted.run, queued=accepted.queued)
+    return _frame(asked, accepted), Stream(at.hub, visitor, follower)
 
 
 async def join(at: Desk, visitor: Visitor, asked: PromptSend) -> tuple[RunAccepted, Stream] | None:

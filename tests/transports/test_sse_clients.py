@@ -68,7 +68,7 @@ async def first_line(server: ServerProcess, run: str, headers: dict[str, str]) -
 
 
 async def has_room(server: ServerProcess, run: str, headers: dict[str, str]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while not await room(server, run, headers):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 

@@ -38,7 +38,7 @@ class Reading(Stream):
         super().__init__(at.hub, visitor, follower)
         self._run = answer.run
         self._encoder = encoder
-        # Who may only read neither keeps a run nor ends it by leaving.
+        # Who may only read does not end a run by leaving.
         self._grace = grace_of(at.engine) if answer.started_here and visitor.may_write else None
         if self._grace is not None:
             self._grace.join(self._run)
@@ -47,7 +47,8 @@ class Reading(Stream):
         super().close()
         grace, self._grace = self._grace, None
         if grace is not None:
-            grace.leave(self._run, ended=self._encoder.ended)
+            # Whom the server cut off, as it stops, has not left.
+            grace.leave(self._run, ended=self._encoder.ended or self._hub.stopping)
 
     async def content(self, request: HttpRequest, first: bytes) -> AsyncIterator[bytes]:
         encoder = self._encoder

@@ -180,3 +180,13 @@ async def test_who_may_only_read_does_not_end_a_run_by_leaving(read: Read, gate:
     reading.sign_out()
     assert not grace_of(read.at.engine).left(answer.run)
     gate.set()
+
+
+async def test_whom_a_stopping_server_cuts_off_has_not_left(read: Read, gate: asyncio.Event) -> None:
+    answer = await read.begin(Choice("ui"))
+    await read.until(b"Hel")
+    read.at.hub.stop()
+    await read.to_the_end()
+    assert not grace_of(read.at.engine).left(answer.run)
+    gate.set()
+    await until(lambda: has_ended(answer, "completed"))
