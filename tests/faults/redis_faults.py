@@ -17,6 +17,7 @@ RATE = 12
 BEFORE_S = 0.5
 SETTLES_S = 2.5  # the bus tries once a second, and a try may last two
 AFTER_S = 1.0
+RECONNECTED_S = 5.0
 
 LATE_S = 2.0  # the promise: with Redis away, at most so much slower
 LIVE_S = 0.35  # of what comes over Redis; in the gusts of polling one of ten is later than 0.45
@@ -101,7 +102,7 @@ def flushed(whole: Deployment, wire: Wire) -> Iterator[None]:
 @contextmanager
 def unsubscribed(whole: Deployment, wire: Wire) -> Iterator[None]:
     with whole.redis.client() as client:
-        assert client.client_kill_filter(_type="pubsub") >= len(whole.processes)
+        cut_all(client, "pubsub", len(whole.processes))
     yield
 
 
@@ -109,8 +110,16 @@ def unsubscribed(whole: Deployment, wire: Wire) -> Iterator[None]:
 def disconnected(whole: Deployment, wire: Wire) -> Iterator[None]:
     with whole.redis.client() as client:
         client.client_kill_filter(_type="pubsub")
-        assert client.client_kill_filter(_type="normal", skipme=True) >= len(whole.workers)
+        cut_all(client, "normal", len(whole.workers))
     yield
+
+
+def cut_all(client: "redis.Redis", kind: str, least: int) -> None:
+    """At least so many: one that another fault has just cut has to come back first."""
+    cut, give_up = 0, time.monotonic() + RECONNECTED_S
+    while (cut := cut + client.client_kill_filter(_type=kind, skipme=True)) < least:
+        assert time.monotonic() < give_up, f"{cut} of {least} {kind} connections"
+        time.sleep(0.02)
 
 
 @contextmanager
