@@ -1,16 +1,11 @@
 """Under /api/ an error is JSON, whoever made it: Django's own pages for 400, 404, 405 and 500 become it here."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
-
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from chat.protocol.errors import ChatError
 from chat.transports.http import error_response
-
-Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+from chat.transports.middleware import Middleware
 
 _SAID = {
     404: ChatError("not_found", "There is nothing here. See /api/docs."),
@@ -23,25 +18,9 @@ _FAILED = ChatError("internal", "Something went wrong on the server. Try again."
 _KEPT = ("Allow", "Retry-After", "Vary")
 
 
-class JsonErrors:
-    """Runs as sync or as async, whichever is around it: a middleware that is only sync would hold streams up."""
-
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Handler) -> None:
-        self._get_response = get_response
-        self._is_async = iscoroutinefunction(get_response)
-        if self._is_async:
-            markcoroutinefunction(cast(Any, self))
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self._is_async:
-            return self._later(request)
-        return in_json(request, cast(HttpResponseBase, self._get_response(request)))
-
-    async def _later(self, request: HttpRequest) -> HttpResponseBase:
-        return in_json(request, await cast(Awaitable[HttpResponseBase], self._get_response(request)))
+class JsonErrors(Middleware):
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        return in_json(request, response)
 
 
 def in_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -1,41 +1,22 @@
 """The Content-Security-Policy of every page, the admin's too: nothing inline runs without this response's nonce."""
 
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+from chat.transports.middleware import Middleware
 
 
-class ContentSecurityPolicy:
-    """Sets `request.csp_nonce`. Runs as sync or as async, whichever is around it.
+class ContentSecurityPolicy(Middleware):
+    """Sets `request.csp_nonce`."""
 
-    A middleware that can only be sync would make Django read whole streams into memory before it sends them.
-    """
+    def before(self, request: HttpRequest) -> None:
+        request.csp_nonce = secrets.token_urlsafe(16)  # type: ignore[attr-defined]
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Handler) -> None:
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(cast(Any, self))
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        nonce = secrets.token_urlsafe(16)
-        request.csp_nonce = nonce  # type: ignore[attr-defined]
-        if self.is_async:
-            return self._later(request, nonce)
-        return protect(request, cast(HttpResponseBase, self.get_response(request)), nonce)
-
-    async def _later(self, request: HttpRequest, nonce: str) -> HttpResponseBase:
-        return protect(request, await cast(Awaitable[HttpResponseBase], self.get_response(request)), nonce)
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        return protect(request, response, request.csp_nonce)  # type: ignore[attr-defined]
 
 
 def protect(request: HttpRequest, response: HttpResponseBase, nonce: str) -> HttpResponseBase:

@@ -2,37 +2,22 @@
 
 import logging
 import sys
-from collections.abc import Awaitable
-from typing import Any, cast
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.views import defaults
 
 from chat.models.outage import is_outage, tell
 from chat.protocol.errors import RETRY_AFTER_SECONDS, ChatError
-from chat.web.policy import Handler
+from chat.transports.middleware import Middleware
 
 log = logging.getLogger(__name__)
 
 MESSAGE = "The database does not answer right now. Try again in a moment."
 
 
-class Unavailable:
+class Unavailable(Middleware):
     """Only for its `process_exception`: what a view raises ends here, before Django makes a traceback of it."""
-
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Handler) -> None:
-        self._get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(cast(Any, self))
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        return self._get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         return answer(request, error)
