@@ -4,7 +4,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -19,7 +19,7 @@ POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:54
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 
 
-def missing(what: str, error: Exception) -> None:
+def missing(what: str, error: Exception) -> NoReturn:
     if os.environ.get("REQUIRE_SERVICES"):
         pytest.fail(f"{what} does not answer: {error}")
     pytest.skip(f"{what} does not answer")
@@ -27,8 +27,13 @@ def missing(what: str, error: Exception) -> None:
 
 @contextmanager
 def fresh_database() -> Iterator[str]:
+    """Its URL. Where there is no Postgres the test is skipped, or fails with REQUIRE_SERVICES."""
     name = f"tokenwire_test_{secrets.token_hex(4)}"
-    with psycopg.connect(POSTGRES, autocommit=True, connect_timeout=3) as admin:
+    try:
+        admin = psycopg.connect(POSTGRES, autocommit=True, connect_timeout=3)
+    except psycopg.OperationalError as error:
+        missing("Postgres", error)
+    with admin:
         admin.execute(f"CREATE DATABASE {name}")
         try:
             yield urlunsplit(urlsplit(POSTGRES)._replace(path=f"/{name}"))
@@ -38,12 +43,7 @@ def fresh_database() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(fresh_database())
-        except psycopg.OperationalError as error:
-            missing("Postgres", error)
-            return
+    with fresh_database() as url:
         yield url
 
 

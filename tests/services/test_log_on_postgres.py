@@ -1,15 +1,13 @@
 """The log on a real Postgres: deletions beside appends leave nothing behind, and several folders don't fight."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests.services import log_scenes
-from tests.services.conftest import fresh_database, missing
+from tests.services.conftest import fresh_database
 from tests.services.postgres import begin, on_postgres, result
 
 MANY = 100_000
@@ -17,12 +15,7 @@ MANY = 100_000
 
 @pytest.fixture(scope="module")
 def log_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(fresh_database())
-        except psycopg.OperationalError as error:
-            missing("Postgres", error)
-            return
+    with fresh_database() as url:
         on_postgres(url, tmp_path_factory.mktemp("log"), log_scenes.prepare)
         yield url
 

@@ -1,15 +1,13 @@
 """Search on a real Postgres finds what it finds on SQLite, and asks its index for what is one's own."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests.runs import search_scenes as scenes
 from tests.services import search_on_postgres
-from tests.services.conftest import fresh_database, missing
+from tests.services.conftest import fresh_database
 from tests.services.postgres import on_postgres
 
 pytestmark = pytest.mark.services
@@ -17,12 +15,7 @@ pytestmark = pytest.mark.services
 
 @pytest.fixture(scope="module")
 def search_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(fresh_database())
-        except psycopg.OperationalError as error:
-            missing("Postgres", error)
-            return
+    with fresh_database() as url:
         on_postgres(url, tmp_path_factory.mktemp("search"), scenes.prepare)
         yield url
 

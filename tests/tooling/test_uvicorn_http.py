@@ -11,16 +11,7 @@ from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from chat.management.uvicorn_http import write_now
-
-
-class Written(SimpleNamespace):
-    closing = False
-
-    def write(self, data: bytes) -> None:
-        self.data = data
-
-    def is_closing(self) -> bool:
-        return self.closing
+from tests.tooling.written import Written
 
 
 def cycle() -> Any:

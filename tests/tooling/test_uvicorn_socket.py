@@ -1,7 +1,6 @@
 """The short way for text frames: the bytes are those of websockets, and never sent past the server's own word."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from chat.management.uvicorn_socket import UvicornSocket, text_frame
+from tests.tooling.written import Written
 
 
 @given(st.text(max_size=300) | st.sampled_from([size * "x" for size in (125, 126, 65_535, 65_536, 70_000)]))
@@ -19,16 +19,6 @@ def test_a_frame_is_what_websockets_would_send(text: str) -> None:
     protocol.state = State.OPEN
     protocol.send_text(text.encode())
     assert text_frame(text) == b"".join(protocol.data_to_send())
-
-
-class Written(SimpleNamespace):
-    closing = False
-
-    def write(self, data: bytes) -> None:
-        self.data = data
-
-    def is_closing(self) -> bool:
-        return self.closing
 
 
 def socket() -> Any:
