@@ -8,11 +8,11 @@ from django.db import transaction
 from django.db.models import F
 
 from chat.models import ChatSession, Run
-from chat.protocol.errors import ChatError
 from chat.runs import history, paging, process
 from chat.runs.finish import Ending, end_orphan
 from chat.runs.notices import SessionNotice, StopRun
 from chat.runs.owner import Owner
+from chat.runs.start import unknown_model
 
 if TYPE_CHECKING:
     from chat.runs.engine import Engine
@@ -100,8 +100,7 @@ def _tell_deleted(engine: "Engine", id_: UUID, requester: str, endings: Sequence
 async def _check_model(engine: "Engine", model: str | None) -> None:
     known = [each.id for each in await engine.models()] if model else []
     if known and model not in known:
-        names = ", ".join(sorted(known)[:10])
-        raise ChatError("unknown_model", f"There is no model of this name here. Known are: {names}.", field="model")
+        raise unknown_model(known)
 
 
 def _apply(session: ChatSession, asked: Changes) -> list[str]:

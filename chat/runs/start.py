@@ -1,6 +1,7 @@
 """Starts a run: one transaction that finds what the same key started before, or inserts prompt, answer and run."""
 
 import hashlib
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 from chat.models import ChatSession, Message, Run
 from chat.protocol.errors import ChatError
+from chat.protocol.frames import RunAccepted
 from chat.protocol.operations import MessageRegenerate, Options, PromptSend
 from chat.runs import client_turn, prompts, statements
 from chat.runs.claim import Claim, claim_of
@@ -41,6 +43,16 @@ class Accepted(NamedTuple):
     def queued(self) -> bool:
         """It was stored just now, for a worker to find."""
         return not self.repeat and self.claim is None
+
+    def frame(self, re: str | None) -> RunAccepted:
+        return RunAccepted(
+            re=re,
+            session=str(self.session),
+            user_message=str(self.user_message),
+            message=str(self.message),
+            run=str(self.run),
+            repeat=self.repeat,
+        )
 
 
 class Terms(NamedTuple):
@@ -172,8 +184,7 @@ def _model(wanted: str, asked: str | None, terms: Terms) -> str:
     if not terms.models or wanted in terms.models:
         return wanted or terms.default_model
     if asked:
-        known = ", ".join(sorted(terms.models)[:10])
-        raise ChatError("unknown_model", f"There is no model of this name here. Known are: {known}.", field="model")
+        raise unknown_model(terms.models)
     return terms.default_model  # the chat session's own model is gone
 
 
@@ -196,3 +207,8 @@ def _run(owner: Owner, asked: AnyPrompt, answer: Message, fingerprint: str, term
     else:
         statements.NEW_RUN.run(run)
     return run
+
+
+def unknown_model(known: Iterable[str]) -> ChatError:
+    names = ", ".join(sorted(known)[:10])
+    return ChatError("unknown_model", f"There is no model of this name here. Known are: {names}.", field="model")

@@ -14,7 +14,6 @@ from chat.protocol.faults import bad_value
 from chat.protocol.frames import RunAccepted
 from chat.protocol.operations import Id, Options, PromptSend
 from chat.runs import start
-from chat.runs.start import Accepted
 from chat.transports.access import Visitor
 from chat.transports.desk import Desk
 from chat.transports.http import decode_body, query_of
@@ -65,7 +64,7 @@ async def answer(at: Desk, visitor: Visitor, asked: PromptSend) -> tuple[RunAcce
     accepted = await at.engine.start(visitor.owner, asked)
     # Not with `open_stream`, which looks for room: there was some, and now the answer is being written and paid.
     follower = await at.engine.follow(visitor.owner, accepted.run, queued=accepted.queued)
-    return _frame(asked, accepted), Stream(at.hub, visitor, follower)
+    return accepted.frame(asked.id), Stream(at.hub, visitor, follower)
 
 
 async def join(at: Desk, visitor: Visitor, asked: PromptSend) -> tuple[RunAccepted, Stream] | None:
@@ -73,18 +72,7 @@ async def join(at: Desk, visitor: Visitor, asked: PromptSend) -> tuple[RunAccept
     accepted = await at.engine.read(start.under_way, visitor.owner, asked)
     if accepted is None:
         return None
-    return _frame(asked, accepted), await open_stream(at, visitor, accepted.run)
-
-
-def _frame(asked: PromptSend, accepted: Accepted) -> RunAccepted:
-    return RunAccepted(
-        re=asked.id,
-        session=str(accepted.session),
-        user_message=str(accepted.user_message),
-        message=str(accepted.message),
-        run=str(accepted.run),
-        repeat=accepted.repeat,
-    )
+    return accepted.frame(asked.id), await open_stream(at, visitor, accepted.run)
 
 
 def run_id(text: str) -> UUID:

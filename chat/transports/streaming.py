@@ -136,10 +136,10 @@ class Stream:
         self.close()
 
 
-async def open_stream(at: Desk, visitor: Visitor, run: UUID, after: int = 0, *, queued: bool = False) -> Stream:
+async def open_stream(at: Desk, visitor: Visitor, run: UUID, after: int = 0) -> Stream:
     """Follow `run` from behind seq `after`. Raises ChatError."""
     check_room(at, visitor)
-    follower = await at.engine.follow(visitor.owner, run, after, queued=queued)
+    follower = await at.engine.follow(visitor.owner, run, after)
     return Stream(at.hub, visitor, follower, after)
 
 

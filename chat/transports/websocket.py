@@ -198,16 +198,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def _start(self, asked: AnyPrompt) -> None:
         accepted = await self.engine.start(self.visitor.owner, asked)
-        await self._reply(
-            frames.RunAccepted(
-                re=asked.id,
-                session=str(accepted.session),
-                user_message=str(accepted.user_message),
-                message=str(accepted.message),
-                run=str(accepted.run),
-                repeat=accepted.repeat,
-            )
-        )
+        await self._reply(accepted.frame(asked.id))
         self._listen_to(str(accepted.session))
         await self._follow(accepted.run, session=str(accepted.session), queued=accepted.queued)
 

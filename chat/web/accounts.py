@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 from chat.models import Run
 from chat.runs.owner import Owner
-from chat.web.visitors import GUEST_KEY
+from chat.transports.access import GUEST_KEY
 
 
 @receiver(user_logged_in, dispatch_uid="hand_over_guest_sessions")

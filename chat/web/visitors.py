@@ -6,8 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from chat.runs.owner import Owner
-
-GUEST_KEY = "chat_guest"
+from chat.transports.access import GUEST_KEY
 
 
 def owner_of(request: HttpRequest) -> Owner | None:

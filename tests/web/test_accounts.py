@@ -6,8 +6,8 @@ from pytest_django import Settings
 
 from chat.models import ChatSession, Run
 from chat.runs.owner import Owner
+from chat.transports.access import GUEST_KEY
 from chat.web import throttle
-from chat.web.visitors import GUEST_KEY
 from tests.web.conftest import PASSWORD
 from tests.web.conversations import conversation
 

@@ -9,7 +9,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from chat.models import ChatSession, Message
 from chat.runs.owner import Owner
-from chat.web.visitors import GUEST_KEY
+from chat.transports.access import GUEST_KEY
 from tests.web.conversations import conversation, failed_conversation, streaming_conversation
 from tests.web.html import Page
 

@@ -77,16 +77,7 @@ async def _ask(owner: Owner, asked: PromptSend, *, as_json: bool) -> int:
         follower = await engine.follow(owner, accepted.run)
         stopping = asyncio.create_task(_stop_when(interrupted, engine, owner, accepted.run))
         if as_json:
-            _print_line(
-                frames.encode(
-                    frames.RunAccepted(
-                        session=str(accepted.session),
-                        user_message=str(accepted.user_message),
-                        message=str(accepted.message),
-                        run=str(accepted.run),
-                    )
-                )
-            )
+            _print_line(frames.encode(accepted.frame(None)))
         try:
             code = await (_print_frames if as_json else _print_text)(follower)
         except BrokenPipeError:

@@ -109,12 +109,14 @@ function onSignedOut() {
   return true;
 }
 
+async function copy(text, button) {
+  await navigator.clipboard.writeText(text);
+  button.dataset.done = "true";
+  setTimeout(() => delete button.dataset.done, 1500);
+}
+
 const ACTIONS = {
-  copy: async (message, button) => {
-    await navigator.clipboard.writeText(textOf(message));
-    button.dataset.done = "true";
-    setTimeout(() => delete button.dataset.done, 1500);
-  },
+  copy: (message, button) => copy(textOf(message), button),
   regenerate: (message) => act({ type: "message.regenerate", message: message.id, model: page.chosenModel() }),
   retry: (message) => act({ type: "message.regenerate", message: message.id, model: page.chosenModel() }),
   previous: (_, button) => act({ type: "branch.select", session: state.session, message: button.dataset.target }),
@@ -129,11 +131,7 @@ document.querySelector(".thread").addEventListener("click", (event) => {
 });
 
 const CODE_ACTIONS = {
-  copy: async (code, button) => {
-    await navigator.clipboard.writeText(code.textContent);
-    button.dataset.done = "true";
-    setTimeout(() => delete button.dataset.done, 1500);
-  },
+  copy: (code, button) => copy(code.textContent, button),
   wrap: (code, button) => {
     const wraps = code.closest(".code").classList.toggle("code--wrap");
     button.setAttribute("aria-pressed", wraps);

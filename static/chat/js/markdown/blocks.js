@@ -21,12 +21,11 @@ export class Blocks {
     // The parser changes some characters (tabs, carriage returns): then nothing can be cut off at a known place.
     if (!rest.startsWith(finished.map(({ raw }) => raw).join(""))) return { fresh: [], tail: tailOf(rest) };
     this.#sealed += length;
-    return { fresh: split(finished, tokens.links), tail: tailOf(rest.slice(length), tokens.links) };
+    return { fresh: split(finished), tail: tailOf(rest.slice(length)) };
   }
 }
 
 // One list of tokens for each block.
-const split = (tokens, links = tokens.links) =>
-  tokens.filter(({ type }) => type !== "space").map((token) => Object.assign([token], { links }));
+const split = (tokens) => tokens.filter(({ type }) => type !== "space").map((token) => [token]);
 
 const tailOf = (text) => lex(mended(text));
