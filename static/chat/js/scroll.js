@@ -12,7 +12,9 @@ export class FollowEnd {
     this.#button = button;
     scroller.addEventListener("scroll", () => this.#look(), { passive: true });
     button.addEventListener("click", () => this.jump());
-    new ResizeObserver(() => this.settle()).observe(scroller);
+    // The content as well: a formula is drawn, and code coloured, when nothing else changes any more.
+    const growth = new ResizeObserver(() => this.settle());
+    for (const element of [scroller, scroller.firstElementChild]) growth.observe(element);
     this.jump();
   }
 
