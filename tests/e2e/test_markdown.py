@@ -140,14 +140,15 @@ def test_what_is_finished_is_rendered_once_and_a_selection_in_it_survives(alice:
             const { MarkdownView } = await import("chat/markdown/view");
             const element = document.createElement("div");
             const view = new MarkdownView(element);
-            view.update("first\\n\\n```py\\nx = 1\\n", false);
-            await new Promise((drawn) => setTimeout(drawn, 50));
+            const shows = async (text) => {
+                view.update(text, false);
+                while (element.source !== text) await new Promise((drawn) => setTimeout(drawn, 5));
+            };
+            await shows("first\\n\\n```py\\nx = 1\\n");
             const [first, code] = [element.children[0], element.querySelector("code").firstChild];
-            view.update("first\\n\\n```py\\nx = 1\\ny = 2\\n", false);
-            await new Promise((drawn) => setTimeout(drawn, 50));
+            await shows("first\\n\\n```py\\nx = 1\\ny = 2\\n");
             const growing = element.querySelector("code").firstChild === code && code.data === "x = 1\\ny = 2";
-            view.update("first\\n\\n```py\\nx = 1\\ny = 2\\n```\\nlast", false);
-            await new Promise((drawn) => setTimeout(drawn, 50));
+            await shows("first\\n\\n```py\\nx = 1\\ny = 2\\n```\\nlast");
             return [growing, element.children[0] === first, element.lastElementChild.textContent];
         }"""
     )

@@ -95,13 +95,11 @@ class OwnService(ABC):
     def freeze(self) -> None:
         """Takes connections and answers nothing, until `thaw`."""
         assert self.process is not None
-        for pid in (self.process.pid, *_children(self.process.pid)):
-            os.kill(pid, signal.SIGSTOP)
+        _signal_all(self.process.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         assert self.process is not None
-        for pid in (self.process.pid, *_children(self.process.pid)):
-            os.kill(pid, signal.SIGCONT)
+        _signal_all(self.process.pid, signal.SIGCONT)
 
     def run(self, *command: str) -> None:
         subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, **self._as_user())
@@ -110,6 +108,13 @@ class OwnService(ABC):
         if not self.user or os.getuid() != 0:
             return {}
         return {"user": self.user, "group": pwd.getpwnam(self.user).pw_gid, "extra_groups": [], "cwd": self.folder}
+
+
+def _signal_all(pid: int, number: signal.Signals) -> None:
+    os.kill(pid, number)
+    for child in _children(pid):
+        with suppress(ProcessLookupError):  # it ended since they were listed
+            os.kill(child, number)
 
 
 def _children(pid: int) -> list[int]:
